@@ -1,0 +1,1 @@
+"""The worker: an RQ worker that computes many generation jobs at once, one network call a tick."""

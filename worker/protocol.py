@@ -1,0 +1,324 @@
+"""What the front end and the workers say to one another: requests, results, and the names of queues and keys.
+
+Standard library only, because the front end imports it and must start without TensorFlow. Everything here is either
+immutable or pure, and everything that crosses Redis is JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+QUEUE_NAME: Final = "bouquet"
+"""The RQ queue of all generation jobs. One queue a worker: with two, RQ dequeues without its intermediate list."""
+
+JOB_FUNCTION: Final = "worker.tasks.generate"
+"""The one dotted name a job may carry. Workers refuse every other."""
+
+MODEL_KEY: Final = "bouquet:model"
+"""Redis key of the JSON description of the bundle that is served (`Bundle.description()`)."""
+
+READY_KEY_PATTERN: Final = "bouquet:worker:*:ready"
+"""Matches every `worker_ready_key`, for SCAN: the service is ready when there is at least one."""
+
+MAX_STEPS: Final = 1000
+MAX_COUNT: Final = 64
+MAX_SEED: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly."""
+
+RETRIES: Final = 3
+"""How often a job is run again after its worker died. A job that kills its process spends a retry of each mate."""
+
+RESULT_TTL: Final = 24 * 3600
+"""Seconds for which a finished job can be asked for. Its images stay in the store."""
+
+FAILURE_TTL: Final = 7 * 24 * 3600
+"""Seconds for which a failed job, and its reason, can be asked for."""
+
+_REVISION = re.compile(r"[0-9a-f]{12}")
+_IMAGE_NAME = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,15})-([1-9][0-9]{0,3})\.png", re.ASCII)
+
+
+class ProtocolError(ValueError):
+    """A message between front end and worker breaks the protocol. `field` names the culprit."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def _integer(field: str, value: object, lowest: int, highest: int) -> int:
+    """Returns `value` if it is an int (never a bool or a float) within the bounds, both included."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ProtocolError(field, f"must be an integer, not {type(value).__name__}")
+    if not lowest <= value <= highest:
+        raise ProtocolError(field, f"must be between {lowest} and {highest}, not {value}")
+    return value
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ProtocolError(field, f"must be a finite number, 0 or more, not {value!r}")
+    return float(value)
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ProtocolError(field, f"must be a string, not {type(value).__name__}")
+    return value
+
+
+def _check_fields(what: str, values: object, expected: set[str]) -> Mapping[str, Any]:
+    """Returns `values` if it is a mapping with exactly the expected keys."""
+    if not isinstance(values, Mapping):
+        raise ProtocolError(what, f"must be an object, not {type(values).__name__}")
+    if unknown := sorted(str(name) for name in values.keys() - expected):
+        raise ProtocolError(unknown[0], f"is not a field of a {what}")
+    if missing := sorted(expected - values.keys()):
+        raise ProtocolError(missing[0], f"is missing from the {what}")
+    return values
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What a client asks for: `count` images of `steps` DDIM steps each; image k has seed `seed + k`.
+
+    Invariants, checked when made: 1 <= steps <= 1000, 1 <= count <= 64, 0 <= seed, seed + count - 1 <= 2**53 - 1.
+
+    Raises:
+        ProtocolError: names the field that is out of range or of the wrong type.
+    """
+
+    steps: int
+    seed: int
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        _integer("steps", self.steps, 1, MAX_STEPS)
+        _integer("count", self.count, 1, MAX_COUNT)
+        _integer("seed", self.seed, 0, MAX_SEED)
+        if self.seed + self.count - 1 > MAX_SEED:
+            raise ProtocolError("seed", f"seed + count - 1 must be at most {MAX_SEED}")
+
+    @property
+    def image_seeds(self) -> tuple[int, ...]:
+        """The seed of each image, in order."""
+        return tuple(range(self.seed, self.seed + self.count))
+
+    @property
+    def image_steps(self) -> int:
+        """The work in the request: network rows it takes, whoever shares the batch."""
+        return self.steps * self.count
+
+    def to_kwargs(self) -> dict[str, int]:
+        """The keyword arguments of the RQ job."""
+        return {"steps": self.steps, "seed": self.seed, "count": self.count}
+
+    @classmethod
+    def from_kwargs(cls, kwargs: object) -> GenerationRequest:
+        """Reads an RQ job's keyword arguments. Raises ProtocolError for unknown, missing or bad fields."""
+        return cls(**_check_fields("request", kwargs, {"steps", "seed", "count"}))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageAddress:
+    """What an image is a function of: bundle revision (first 12 hex digits of its hash), seed and steps."""
+
+    revision: str
+    seed: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.revision, str) or not _REVISION.fullmatch(self.revision):
+            raise ProtocolError("revision", f"must be 12 lower-case hex digits, not {self.revision!r}")
+        _integer("seed", self.seed, 0, MAX_SEED)
+        _integer("steps", self.steps, 1, MAX_STEPS)
+
+    @property
+    def name(self) -> str:
+        """The image's name in the store and in its URL."""
+        return f"{self.revision}-{self.seed}-{self.steps}.png"
+
+
+def image_name(revision: str, seed: int, steps: int) -> str:
+    """`<revision>-<seed>-<steps>.png`. Raises ProtocolError for values out of range."""
+    return ImageAddress(revision, seed, steps).name
+
+
+def parse_image_name(name: str) -> ImageAddress:
+    """The inverse of `image_name`, strict: one spelling an image. Raises ProtocolError for any other name."""
+    match = _IMAGE_NAME.fullmatch(name)
+    if match is None:
+        raise ProtocolError("name", "is not an image name: expected <revision>-<seed>-<steps>.png")
+    return ImageAddress(match[1], int(match[2]), int(match[3]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One finished image: where it is in the store, and what is there. `bytes` is the size of the PNG file."""
+
+    seed: int
+    name: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _integer("seed", self.seed, 0, MAX_SEED)
+        parse_image_name(_text("name", self.name))
+        for field in ("width", "height", "bytes"):
+            _integer(field, getattr(self, field), 1, MAX_SEED)
+        if not re.fullmatch(r"[0-9a-f]{64}", _text("sha256", self.sha256)):
+            raise ProtocolError("sha256", "must be 64 lower-case hex digits")
+
+
+_RECORD_FIELDS = {field.name for field in dataclasses.fields(ImageRecord)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """RQ's return value of a finished job: names, never pixels. Images are in the order of their seeds.
+
+    `run_seconds` is the time from the job's start in the worker to its last image's arrival in the store.
+    """
+
+    revision: str
+    images: tuple[ImageRecord, ...]
+    run_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dict, as RQ's JSONSerializer takes it."""
+        return {
+            "revision": self.revision,
+            "images": [dataclasses.asdict(image) for image in self.images],
+            "run_seconds": self.run_seconds,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> GenerationResult:
+        """Reads what `to_json` wrote. Raises ProtocolError for anything else."""
+        fields = _check_fields("result", value, {"revision", "images", "run_seconds"})
+        if not isinstance(fields["images"], list):
+            raise ProtocolError("images", "must be a list")
+        images = tuple(ImageRecord(**_check_fields("image", image, _RECORD_FIELDS)) for image in fields["images"])
+        return cls(_text("revision", fields["revision"]), images, _number("run_seconds", fields["run_seconds"]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running job is: `steps_done` image-steps of `request.image_steps`, and finished images."""
+
+    steps_done: int = 0
+    images_done: int = 0
+
+    def to_hash(self) -> dict[str, int]:
+        """The fields of the Redis hash at `progress_key`."""
+        return {"steps_done": self.steps_done, "images_done": self.images_done}
+
+    @classmethod
+    def from_hash(cls, fields: Mapping[bytes, bytes]) -> Progress:
+        """Reads HGETALL's answer; an empty or missing hash is a job that has not begun."""
+        return cls(int(fields.get(b"steps_done", 0)), int(fields.get(b"images_done", 0)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerReadiness:
+    """What a worker says of itself at `worker_ready_key` once it has loaded its bundle and warmed up.
+
+    `image_steps_per_second` is the measured rate of the network at full slots.
+    """
+
+    revision: str
+    slots: int
+    image_steps_per_second: float
+
+    def to_json(self) -> str:
+        """The JSON text at `worker_ready_key`."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkerReadiness:
+        """Reads what `to_json` wrote. Raises ProtocolError for anything else."""
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ProtocolError("readiness", "is not JSON") from error
+        fields = _check_fields("readiness", value, {"revision", "slots", "image_steps_per_second"})
+        return cls(
+            _text("revision", fields["revision"]),
+            _integer("slots", fields["slots"], 1, 2**31),
+            _number("image_steps_per_second", fields["image_steps_per_second"]),
+        )
+
+
+def progress_key(job_id: str) -> str:
+    """Redis key of a job's `Progress` hash; expires a while after the last write."""
+    return f"bouquet:progress:{job_id}"
+
+
+def worker_ready_key(worker_name: str) -> str:
+    """Redis key of a worker's `WorkerReadiness`; the beat refreshes it, so it is gone soon after the worker is."""
+    return f"bouquet:worker:{worker_name}:ready"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FailureReason:
+    """Why a job failed: a stable `code` for programs and a `detail` of one line for people.
+
+    A worker ends the failure text it gives RQ with `to_text()`. Codes: `foreign-job`, `invalid-request`,
+    `deadline-exceeded`, `store-failed`, `computation-failed`, `worker-lost` (died under the job, no retries left) and
+    `internal-error` (everything else).
+    """
+
+    code: str
+    detail: str
+
+    def to_text(self) -> str:
+        """One line, the last of the failure text."""
+        return f"bouquet-failure {self.code}: {' '.join(self.detail.split())}"
+
+    @classmethod
+    def from_text(cls, text: str | None) -> FailureReason:
+        """Finds the reason in RQ's failure text; texts that RQ itself wrote are given a code as well."""
+        lines = [line for line in (text or "").splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        if match := re.fullmatch(r"bouquet-failure ([a-z-]+): (.*)", last):
+            return cls(match[1], match[2])
+        if "AbandonedJobError" in last:
+            return cls("worker-lost", f"The worker died {RETRIES + 1} times while it ran this job.")
+        return cls("internal-error", "The job failed for a reason that was not foreseen; the worker's log has it.")
+
+
+def job_timeout(request: GenerationRequest) -> int:
+    """The deadline of a job in seconds, counted from its start in a worker.
+
+    Five minutes and half a second an image-step: some thirty times what two CPU cores need, so it strikes only at
+    what is stuck or hopelessly crowded.
+    """
+    return 300 + math.ceil(0.5 * request.image_steps)
+
+
+def enqueue_options(request: GenerationRequest) -> dict[str, Any]:
+    """The options every job is enqueued with, for `rq.Queue(QUEUE_NAME, serializer=JSONSerializer).enqueue`:
+
+        queue.enqueue(JOB_FUNCTION, kwargs=request.to_kwargs(), **enqueue_options(request))
+
+    No time to live while queued: nothing accepted is ever dropped. Retries come at once, since an interval would need
+    RQ's scheduler process. RQ is imported here and not above, so that this file reads without it.
+    """
+    from rq import Retry
+
+    return {
+        "description": f"generate steps={request.steps} seed={request.seed} count={request.count}",
+        "job_timeout": job_timeout(request),
+        "result_ttl": RESULT_TTL,
+        "failure_ttl": FAILURE_TTL,
+        "ttl": None,
+        "retry": Retry(max=RETRIES),
+    }
