@@ -1,0 +1,242 @@
+"""The serving artefact: one file with all that makes the pixels, and one hash over it.
+
+A bundle is a safetensors file (no code in it, and any safetensors reader opens it). Its tensors are the averaged weights; its
+metadata holds two JSON documents: ``model``, which together with the tensors decides every pixel, and ``card``, which
+tells where it comes from. Each has its own SHA-256, so that a new score in the card leaves the flowers' addresses as they
+are. Loading needs none of the training code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from model.config import NetworkConfig, network_from_json
+from model.network import build_network
+from model.normaliser import Normaliser
+from model.schedule import Schedule
+
+FORMAT = "bouquet-bundle"
+VERSION = 1
+SUFFIX = ".safetensors"
+REVISION_LENGTH = 12
+
+
+class BundleError(Exception):
+    """The file is no bundle that can be served; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a bundle comes from and how good it is. Changes nothing about its pixels."""
+
+    training_data: dict[str, Any] = field(default_factory=dict)
+    """Source, number of photos, hash of their pixels."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """The resolved training options, and what was seen: steps, images, minutes, losses."""
+    scores: dict[str, Any] = field(default_factory=dict)
+    """As measured by ``bouquet evaluate``; empty if never measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model, ready to be sampled from.
+
+    ``network`` holds the averaged weights; ``image_size`` is the side of its images in pixels; ``content_hash`` is the
+    SHA-256 over everything that makes the pixels, 64 hex digits, and ``revision`` its first twelve, used in addresses.
+    """
+
+    name: str
+    network_config: NetworkConfig
+    schedule: Schedule
+    normaliser: Normaliser
+    image_size: int
+    network: keras.Model
+    content_hash: str
+    card: Card
+
+    @property
+    def revision(self) -> str:
+        return self.content_hash[:REVISION_LENGTH]
+
+    @property
+    def pixel_mean(self) -> npt.NDArray[np.float32]:
+        return self.normaliser.mean
+
+    @property
+    def pixel_std(self) -> npt.NDArray[np.float32]:
+        return self.normaliser.std
+
+    def description(self) -> dict[str, Any]:
+        """What ``GET /model`` answers, as a JSON object."""
+        return {
+            "name": self.name,
+            "content_hash": self.content_hash,
+            "revision": self.revision,
+            "image_size": self.image_size,
+            "parameters": self.network.count_params(),
+            "network": dataclasses.asdict(self.network_config),
+            "schedule": self.schedule.to_json(),
+            "training_data": self.card.training_data,
+            "recipe": self.card.recipe,
+            "scores": self.card.scores,
+        }
+
+
+def default_bundle_path() -> Path:
+    """The trained bundle that ships with Bouquet."""
+    return Path(__file__).parent / "bundles" / f"flowers64{SUFFIX}"
+
+
+def save_bundle(
+    path: Path,
+    *,
+    name: str,
+    network: keras.Model,
+    network_config: NetworkConfig,
+    schedule: Schedule,
+    normaliser: Normaliser,
+    image_size: int,
+    card: Card | None = None,
+) -> str:
+    """Write a bundle, whole or not at all, and return its content hash."""
+    tensors = {
+        _tensor_name(index): np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
+        for index, variable in enumerate(network.variables)
+    }
+    model = {
+        "name": name,
+        "image_size": image_size,
+        "network": dataclasses.asdict(network_config),
+        "schedule": schedule.to_json(),
+        "pixel_mean": [float(value) for value in normaliser.mean],
+        "pixel_std": [float(value) for value in normaliser.std],
+        "tensors": len(tensors),
+    }
+    return _write(path, tensors, _canonical(model), card or Card())
+
+
+def replace_card(path: Path, card: Card) -> None:
+    """Give a bundle another card; its pixels, and so its content hash, stay as they are."""
+    tensors, metadata = _read(path)
+    _write(path, tensors, metadata["model"], card)
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: the file is missing, truncated, changed since it was written, of another version, or no bundle.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    try:
+        model = json.loads(metadata["model"])
+        config = network_from_json(model["network"])
+        network = build_network(config, model["image_size"])
+        values = [tensors[_tensor_name(index)] for index in range(model["tensors"])]
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in network.variables]:
+            raise ValueError("the weights do not have the shapes of the network")
+        for variable, value in zip(network.variables, values, strict=True):
+            variable.assign(value)
+        return Bundle(
+            name=model["name"],
+            network_config=config,
+            schedule=Schedule(**model["schedule"]),
+            normaliser=Normaliser(np.array(model["pixel_mean"], np.float32), np.array(model["pixel_std"], np.float32)),
+            image_size=model["image_size"],
+            network=network,
+            content_hash=metadata["content_hash"],
+            card=Card(**json.loads(metadata["card"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: made by another version of Bouquet, or damaged: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Tensors and metadata of a bundle whose hashes are right."""
+    if not path.is_file():
+        raise BundleError(
+            f"{path}: there is no such file; train one with `bouquet train`, or leave BOUQUET_BUNDLE unset"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            if metadata.get("format") != FORMAT:
+                raise BundleError(f"{path}: a safetensors file, but no Bouquet bundle")
+            if metadata.get("version") != str(VERSION):
+                raise BundleError(
+                    f"{path}: bundle version {metadata.get('version')}, this Bouquet reads version {VERSION}; "
+                    "use the Bouquet that made it, or train it again"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise BundleError(f"{path}: truncated, or not a bundle at all ({error}); fetch it again") from error
+    if metadata.keys() != {"format", "version", "model", "content_hash", "card", "card_hash"}:
+        raise BundleError(f"{path}: its metadata are incomplete; fetch it again")
+    if _content_hash(metadata["model"], tensors) != metadata["content_hash"]:
+        raise BundleError(f"{path}: the content does not match its hash, so it was changed or damaged; fetch it again")
+    if _sha256(metadata["card"]) != metadata["card_hash"]:
+        raise BundleError(f"{path}: the card does not match its hash, so it was changed or damaged; fetch it again")
+    return tensors, metadata
+
+
+def _write(path: Path, tensors: dict[str, npt.NDArray[Any]], model: str, card: Card) -> str:
+    content_hash = _content_hash(model, tensors)
+    card_text = _canonical(dataclasses.asdict(card))
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "model": model,
+        "content_hash": content_hash,
+        "card": card_text,
+        "card_hash": _sha256(card_text),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the rename stays within one file system and is atomic.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(save(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return content_hash
+
+
+def _content_hash(model: str, tensors: dict[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {VERSION}\n{model}\n".encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(struct.pack("<Q", tensor.nbytes))
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
+
+
+def _tensor_name(index: int) -> str:
+    """Weights are told apart by their order in the network, which its config fixes."""
+    return f"weight.{index:04d}"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""Everything that decides what is trained and how: frozen options and the named presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from model.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The U-Net's shape. The defaults are the network of the Keras DDIM example: 1,953,507 parameters."""
+
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    """Channels at each resolution, the finest first; the side halves from one to the next."""
+    block_depth: int = 2
+    """Residual blocks at each resolution, on the way down and again on the way up."""
+    embedding_dims: int = 32
+    """Channels of the sinusoidal embedding of the noise variance; even."""
+    embedding_max_frequency: float = 1000.0
+    """The embedding's frequencies are geometric from 1 to this."""
+    patch_size: int = 1
+    """Pixels a side that make one position of the finest resolution; 2 makes a step some four times cheaper."""
+    embed_in_blocks: bool = False
+    """Whether every residual block is told the noise level (scale and shift), and not the input alone."""
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.widths) < 1 or self.block_depth < 1 or self.patch_size < 1:
+            raise ValueError("widths, block_depth and patch_size must be positive, with at least one width")
+        if self.embedding_dims < 4 or self.embedding_dims % 2:
+            raise ValueError(f"embedding_dims must be even and at least 4, got {self.embedding_dims}")
+
+    @property
+    def size_multiple(self) -> int:
+        """The image side must be a multiple of this, so that every resolution halves evenly."""
+        return int(self.patch_size * 2 ** (len(self.widths) - 1))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training at one image size: ``share`` of the whole budget, in (0, 1]."""
+
+    image_size: int
+    share: float
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Stage, ...]:
+        """Stages from ``32:0.6,64:0.4``. Raises ValueError that says what is wrong."""
+        stages = []
+        for part in text.split(","):
+            size, _, share = part.partition(":")
+            try:
+                stages.append(cls(int(size), float(share)))
+            except ValueError:
+                raise ValueError(f"stages: {part!r} is not SIZE:SHARE, as in 32:0.6,64:0.4") from None
+        return tuple(stages)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The defaults are the reference recipe (preset ``flowers64``), to the letter."""
+
+    preset: str = "flowers64"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    schedule: Schedule = field(default_factory=Schedule)
+    stages: tuple[Stage, ...] = (Stage(64, 1.0),)
+    """Image sizes in the order they are trained; the last one is the bundle's. Shares add up to 1."""
+    repetitions: int = 5
+    """How often an epoch goes through the training photos."""
+    batch_size: int = 64
+    epochs: int = 80
+    loss: Literal["mae", "mse"] = "mae"
+    """On the predicted noises."""
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    decay_share: float = 0.0
+    """Share of the budget, at its end, over which the learning rate goes down to zero (cosine); 0 keeps it constant."""
+    weight_decay: float = 1e-4
+    scale_decay: bool = True
+    """Whether the learning rate scales the weight decay, as in Keras; the published results were tuned without."""
+    ema: float = 0.999
+    """Decay a step of the exponential moving average over all weights, batch norm statistics included."""
+    ema_warmup: bool = False
+    """Whether the average starts short, decay min(ema, (1 + step) / (10 + step)), so that early samples mean something."""
+    flip: bool = False
+    """Whether half of the photos, drawn anew each time, are mirrored left to right."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    seed: int = 0
+    """Of the weights, the data order, the noises and the diffusion times."""
+    minutes: float | None = None
+    """Training time after which the run ends, in place of ``epochs``; None trains all epochs."""
+    sample_steps: int = 20
+    """Diffusion steps of the sample grids."""
+
+    def __post_init__(self) -> None:
+        if not self.stages or abs(sum(stage.share for stage in self.stages) - 1.0) > 1e-6:
+            raise ValueError("stages: the shares must add up to 1, as in 32:0.6,64:0.4")
+        for stage in self.stages:
+            multiple = self.network.size_multiple
+            if stage.share <= 0.0 or stage.image_size < multiple or stage.image_size % multiple:
+                raise ValueError(
+                    f"stages: {stage.image_size}:{stage.share:g} needs a positive share and a size that is "
+                    f"a multiple of {multiple} (each of the {len(self.network.widths)} resolutions halves it)"
+                )
+        for name in ("repetitions", "batch_size", "epochs", "sample_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0.0 or self.weight_decay < 0.0:
+            raise ValueError("learning_rate must be above 0 and weight_decay not below 0")
+        if not 0.0 <= self.ema < 1.0 or not 0.0 <= self.decay_share <= 1.0:
+            raise ValueError("ema must be in [0, 1) and decay_share in [0, 1]")
+        if self.minutes is not None and self.minutes <= 0.0:
+            raise ValueError(f"minutes must be above 0, got {self.minutes:g}")
+
+    @property
+    def image_size(self) -> int:
+        """The side of the bundle's images, in pixels."""
+        return self.stages[-1].image_size
+
+    def to_json(self) -> dict[str, Any]:
+        """The resolved options as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """The way back from ``to_json``. Raises TypeError or ValueError for options this version does not know."""
+        fields = dict(value)
+        fields["network"] = network_from_json(fields["network"])
+        fields["schedule"] = Schedule(**fields["schedule"])
+        fields["stages"] = tuple(Stage(**stage) for stage in fields["stages"])
+        return cls(**fields)
+
+
+def network_from_json(value: dict[str, Any]) -> NetworkConfig:
+    """A NetworkConfig from the JSON object that ``dataclasses.asdict`` made of one."""
+    return NetworkConfig(**{**value, "widths": tuple(value["widths"])})
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "flowers64": TrainConfig(),
+    "tiny": TrainConfig(
+        preset="tiny",
+        network=NetworkConfig(widths=(8, 16), block_depth=1, embedding_dims=8),
+        stages=(Stage(16, 1.0),),
+        repetitions=1,
+        batch_size=8,
+        epochs=2,
+        ema=0.9,
+        sample_steps=4,
+    ),
+}
+"""Named recipes: ``flowers64`` is the reference, ``tiny`` trains in seconds for tests."""

@@ -1,0 +1,38 @@
+"""The pure mathematics of one diffusion step: mix, denoise, remix.
+
+Shapes: images, noises and noisy images are [n, s, s, 3], normalised to mean 0 and variance 1; rates are [n, 1, 1, 1],
+each row's own, so that rows at different points of trajectories of different lengths share one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from model.schedule import Rates
+
+Tensor = Any
+Network = Callable[[list[Tensor]], Tensor]
+"""Noisy images [n, s, s, 3] and noise variances [n, 1, 1, 1] to predicted noises [n, s, s, 3]."""
+
+
+def mix(images: Tensor, noises: Tensor, rates: Rates) -> Tensor:
+    """The noisy images that hold so much signal and so much noise (Song et al. 2021, DDIM, eq. 4)."""
+    return rates.signal * images + rates.noise * noises
+
+
+def denoise(network: Network, noisy_images: Tensor, rates: Rates) -> tuple[Tensor, Tensor]:
+    """Separate noisy images into (predicted noises, predicted images) (DDIM, eq. 9)."""
+    pred_noises = network([noisy_images, rates.noise**2])
+    pred_images = (noisy_images - rates.noise * pred_noises) / rates.signal
+    return pred_noises, pred_images
+
+
+def ddim_step(network: Network, noisy_images: Tensor, rates: Rates, next_rates: Rates) -> tuple[Tensor, Tensor]:
+    """One deterministic step towards less noise (DDIM, eq. 12 with sigma 0): separate, then remix.
+
+    Returns:
+        (noisy images at ``next_rates``, the images predicted so far). Rows do not influence each other.
+    """
+    pred_noises, pred_images = denoise(network, noisy_images, rates)
+    return mix(pred_images, pred_noises, next_rates), pred_images

@@ -1,0 +1,141 @@
+"""The U-Net that predicts the noise in a noisy image, and its sinusoidal embedding of the noise level."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from model.config import NetworkConfig
+
+Tensor = Any
+
+
+def sinusoidal_embedding(noise_variances: Tensor, dims: int, max_frequency: float) -> Tensor:
+    """Sines and cosines of the noise variance (Vaswani et al. 2017), frequencies geometric from 1 to ``max_frequency``.
+
+    Args:
+        noise_variances: float32 [..., 1] in [0, 1].
+        dims: channels of the result, even.
+        max_frequency: of the last sine, in periods over [0, 1].
+
+    Returns:
+        float32 [..., dims], sines first. Always float32: an angle of up to 2 pi 1000 has no precision left in bfloat16.
+    """
+    frequencies = [max_frequency ** (k / (dims // 2 - 1)) for k in range(dims // 2)]
+    angular_speeds = ops.convert_to_tensor([2.0 * math.pi * frequency for frequency in frequencies], dtype="float32")
+    angles = ops.cast(noise_variances, "float32") * angular_speeds
+    return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+
+class SinusoidalEmbedding(layers.Layer):  # type: ignore[misc]
+    """``sinusoidal_embedding`` as a layer that computes in float32 under every precision policy."""
+
+    def __init__(self, dims: int, max_frequency: float) -> None:
+        super().__init__(dtype="float32")
+        self.dims = dims
+        self.max_frequency = max_frequency
+
+    def call(self, noise_variances: Tensor) -> Tensor:
+        return sinusoidal_embedding(noise_variances, self.dims, self.max_frequency)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.dims)
+
+
+def build_network(config: NetworkConfig, image_size: int, precision: str = "float32", seed: int = 0) -> keras.Model:
+    """The U-Net for images of ``image_size`` x ``image_size`` pixels.
+
+    Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0, 1];
+    its output the predicted noises [n, s, s, 3], float32. With the default config it is the network of the Keras DDIM
+    example, whose zero-initialised last convolution makes an untrained network predict zero. The weights have the same
+    shapes at every image size.
+
+    Args:
+        precision: a Keras dtype policy; ``mixed_bfloat16`` keeps float32 weights, embedding and output.
+        seed: of the initial weights.
+    """
+    if image_size % config.size_multiple:
+        raise ValueError(f"image_size must be a multiple of {config.size_multiple}, got {image_size}")
+    build = _Builder(config, precision, seed)
+    patch, finest = config.patch_size, image_size // config.patch_size
+
+    noisy_images = keras.Input((image_size, image_size, 3), name="noisy_images")
+    noise_variances = keras.Input((1, 1, 1), name="noise_variances")
+    embedding = SinusoidalEmbedding(config.embedding_dims, config.embedding_max_frequency)(noise_variances)
+    if config.embed_in_blocks:
+        build.condition_on(embedding)
+
+    x = build.conv(config.widths[0], patch, strides=patch)(noisy_images)
+    spread = layers.UpSampling2D(finest, interpolation="nearest", dtype=precision)(embedding)
+    x = layers.Concatenate(dtype=precision)([x, spread])
+
+    skips = []
+    for width in config.widths[:-1]:
+        for _ in range(config.block_depth):
+            x = build.residual_block(x, width)
+            skips.append(x)
+        x = layers.AveragePooling2D(2, dtype=precision)(x)
+    for _ in range(config.block_depth):
+        x = build.residual_block(x, config.widths[-1])
+    for width in reversed(config.widths[:-1]):
+        x = layers.UpSampling2D(2, interpolation="bilinear", dtype=precision)(x)
+        for _ in range(config.block_depth):
+            x = layers.Concatenate(dtype=precision)([x, skips.pop()])
+            x = build.residual_block(x, width)
+
+    # float32 whatever the policy: the predicted noise is what the remix is computed from.
+    x = layers.Conv2D(3 * patch * patch, 1, kernel_initializer="zeros", dtype="float32")(x)
+    if patch > 1:
+        x = _patches_to_pixels(x, finest, patch)
+    return keras.Model([noisy_images, noise_variances], x, name="unet")
+
+
+class _Builder:
+    """What the layers of one network share: policy, initial weights' seeds and the noise level they are told."""
+
+    def __init__(self, config: NetworkConfig, precision: str, seed: int) -> None:
+        self.config = config
+        self.precision = precision
+        self.noise_level: Tensor | None = None
+        self._next_seed = seed * 10_000
+
+    def conv(self, width: int, size: int, **options: Any) -> layers.Layer:
+        return layers.Conv2D(
+            width, size, padding="same", kernel_initializer=self._glorot(), dtype=self.precision, **options
+        )
+
+    def dense(self, width: int, **options: Any) -> layers.Layer:
+        return layers.Dense(width, dtype=self.precision, **{"kernel_initializer": self._glorot(), **options})
+
+    def condition_on(self, embedding: Tensor) -> None:
+        """Let every block from now on be scaled and shifted by the noise level."""
+        width = 4 * self.config.widths[0]
+        self.noise_level = self.dense(width, activation="swish")(self.dense(width, activation="swish")(embedding))
+
+    def residual_block(self, x: Tensor, width: int) -> Tensor:
+        """Normalise, convolve with swish, convolve; added to the input (through a 1 x 1 where widths differ)."""
+        residual = x if x.shape[-1] == width else self.conv(width, 1)(x)
+        x = layers.BatchNormalization(center=False, scale=False, dtype=self.precision)(x)
+        x = self.conv(width, 3, activation="swish")(x)
+        if self.noise_level is not None:
+            # Zero-initialised, so that training begins from the unconditioned block.
+            scale = self.dense(width, kernel_initializer="zeros")(self.noise_level)
+            shift = self.dense(width, kernel_initializer="zeros")(self.noise_level)
+            scaled = layers.Multiply(dtype=self.precision)([x, scale])
+            x = layers.Add(dtype=self.precision)([x, scaled, shift])
+        x = self.conv(width, 3)(x)
+        return layers.Add(dtype=self.precision)([residual, x])
+
+    def _glorot(self) -> keras.Initializer:
+        self._next_seed += 1
+        return keras.initializers.GlorotUniform(seed=self._next_seed)
+
+
+def _patches_to_pixels(x: Tensor, side: int, patch: int) -> Tensor:
+    """[n, side, side, 3 p p] to [n, side p, side p, 3], patches in row-major order (depth to space)."""
+    x = layers.Reshape((side, side, patch, patch, 3), dtype="float32")(x)
+    x = layers.Permute((1, 3, 2, 4, 5), dtype="float32")(x)
+    return layers.Reshape((side * patch, side * patch, 3), dtype="float32")(x)

@@ -1,0 +1,74 @@
+"""The diffusion schedule: how much signal and how much noise an image holds at each diffusion time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Rates(NamedTuple):
+    """How a noisy image is mixed: ``signal * image + noise * noises``.
+
+    Both are arrays of one shape, in [0, 1], and keep the variance: ``signal**2 + noise**2 == 1``.
+    """
+
+    signal: Any
+    noise: Any
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The cosine schedule with clipped ends of the Keras DDIM example (after Nichol and Dhariwal 2021, eq. 17).
+
+    The angle grows linearly with the diffusion time, from ``acos(max_signal_rate)`` at time 0 (an almost clean image)
+    to ``acos(min_signal_rate)`` at time 1 (almost pure noise); signal is its cosine, noise its sine.
+
+    ``log_snr_shift`` moves the whole curve towards noise (negative) or signal (positive) in log signal-to-noise ratio:
+    an image of half the side needs ``-ln 4`` less noise for the same difficulty (Hoogeboom et al. 2023, simple
+    diffusion, eq. 4). 0, the default, is the reference schedule.
+    """
+
+    min_signal_rate: float = 0.02
+    max_signal_rate: float = 0.95
+    log_snr_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.min_signal_rate < self.max_signal_rate < 1.0:
+            raise ValueError(
+                "a schedule needs 0 < min_signal_rate < max_signal_rate < 1, "
+                f"got {self.min_signal_rate} and {self.max_signal_rate}"
+            )
+        if not math.isfinite(self.log_snr_shift):
+            raise ValueError(f"log_snr_shift must be finite, got {self.log_snr_shift}")
+
+    def rates(self, times: Any, xp: Any = np) -> Rates:
+        """The rates at diffusion times in [0, 1], of any shape; ``xp`` is numpy or ``keras.ops``, whatever holds them."""
+        start, end = math.acos(self.max_signal_rate), math.acos(self.min_signal_rate)
+        angles = start + times * (end - start)
+        signal, noise = xp.cos(angles), xp.sin(angles)
+        if self.log_snr_shift:
+            # log SNR = 2 log(signal / noise): the shift scales one rate against the other.
+            noise = noise * math.exp(-0.5 * self.log_snr_shift)
+            norm = xp.sqrt(signal * signal + noise * noise)
+            signal, noise = signal / norm, noise / norm
+        return Rates(signal, noise)
+
+    def step_rates(self, steps: int) -> npt.NDArray[np.float32]:
+        """What each step of a whole trajectory needs: float32 [steps, 4], the noisiest step first.
+
+        A row is (signal, noise, next_signal, next_noise): the rates of the image that the step is given and of the image
+        that it leaves. Computed in float64 on the host and rounded once, so that every backend is handed the same bits.
+        Diffusion times are equally spaced from 1 down to 0, as in the Keras DDIM example.
+        """
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        signal, noise = self.rates(np.arange(steps, -1, -1, dtype=np.float64) / steps)
+        return np.stack([signal[:-1], noise[:-1], signal[1:], noise[1:]], axis=1).astype(np.float32)
+
+    def to_json(self) -> dict[str, float]:
+        """The fields as a JSON object; ``Schedule(**value)`` is the way back."""
+        return asdict(self)

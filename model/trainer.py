@@ -1,0 +1,183 @@
+"""Loss, optimiser, moving average: the training step, as pure functions of a state, on every Keras backend."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from model.adamw import AdamW
+from model.backend import compile_function, value_and_gradients
+from model.config import TrainConfig
+from model.diffusion import denoise, mix
+from model.network import build_network
+from model.normaliser import Normaliser
+from model.schedule import Rates
+
+Tensor = Any
+Tensors = list[Any]
+
+
+class TrainState(NamedTuple):
+    """All that one training step hands to the next, as tensors of the backend; what a checkpoint keeps."""
+
+    weights: Tensors
+    """The trained weights."""
+    statistics: Tensors
+    """Batch norm's moving means and variances."""
+    optimizer: Tensors
+    ema_weights: Tensors
+    ema_statistics: Tensors
+
+
+class Losses(NamedTuple):
+    """Means over a batch: of the noise (what is trained on) and of the image (watched only)."""
+
+    noise: Tensor
+    image: Tensor
+
+
+class Trainer:
+    """The network, its optimiser and the compiled steps for one image size.
+
+    Nothing in it changes while training: ``TrainState`` in, ``TrainState`` out. Random numbers are a function of
+    ``(config.seed, step)`` alone, so that a resumed run draws what it would have drawn.
+    """
+
+    def __init__(self, config: TrainConfig, image_size: int, normaliser: Normaliser) -> None:
+        self.config = config
+        self.image_size = image_size
+        self.network = build_network(config.network, image_size, config.precision, config.seed)
+        self.optimizer = AdamW(config.weight_decay, config.scale_decay)
+        self._normaliser = normaliser
+        self._random = keras.random.SeedGenerator(config.seed)
+        self._steps = compile_function(self._train_steps)
+        self._validate = compile_function(self._validation_losses)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step; the averages begin at the initial weights."""
+        weights = [variable.value for variable in self.network.trainable_variables]
+        statistics = [variable.value for variable in self.network.non_trainable_variables]
+        return TrainState(weights, statistics, self.optimizer.initial_state(weights), list(weights), list(statistics))
+
+    def train_steps(
+        self,
+        state: TrainState,
+        photos: Tensor,
+        rows: npt.NDArray[np.int32],
+        step: int,
+        learning_rates: npt.NDArray[np.float32],
+    ) -> tuple[TrainState, Losses]:
+        """Train k steps in one compiled call.
+
+        Args:
+            photos: uint8 [photos, s, s, 3] on the device.
+            rows: [k, batch], the photos of each step.
+            step: number of steps trained before these, of the whole run.
+            learning_rates: [k].
+
+        Returns:
+            The new state, and the losses of each step, [k].
+        """
+        numbers = np.arange(step, step + len(rows))
+        seeds = np.stack([np.full_like(numbers, self.config.seed), numbers * 16], axis=1)
+        decays = np.full(len(rows), self.config.ema, np.float32)
+        if self.config.ema_warmup:
+            decays = np.minimum(decays, (1.0 + numbers) / (10.0 + numbers)).astype(np.float32)
+        state, losses = self._steps(
+            state, photos, rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, decays
+        )
+        return TrainState(*state), Losses(*losses)
+
+    def validation_losses(self, state: TrainState, photos: Tensor, batch: int) -> Losses:
+        """The averaged network's losses on one batch of photos, with noises drawn from the batch's number."""
+        seed = ops.convert_to_tensor([self.config.seed + 1, batch * 16], self._random.state.dtype)
+        return Losses(*self._validate(state.ema_weights, state.ema_statistics, photos, seed))
+
+    def ema_network(self, state: TrainState) -> keras.Model:
+        """A float32 network with the averaged weights: what is sampled from and shipped."""
+        network = build_network(self.config.network, self.image_size, "float32", self.config.seed)
+        for variable, value in zip(network.trainable_variables, state.ema_weights, strict=True):
+            variable.assign(value)
+        for variable, value in zip(network.non_trainable_variables, state.ema_statistics, strict=True):
+            variable.assign(value)
+        return network
+
+    def _train_steps(
+        self,
+        state: TrainState,
+        photos: Tensor,
+        rows: Tensor,
+        seeds: Tensor,
+        learning_rates: Tensor,
+        decays: Tensor,
+    ) -> tuple[Tensors, Tensors]:
+        def body(carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
+            batch_rows, seed, learning_rate, decay = inputs
+            images = ops.take(photos, batch_rows, axis=0)
+            new_state, losses = self._train_step(TrainState(*carry), images, seed, learning_rate, decay)
+            return list(new_state), list(losses)
+
+        if rows.shape[0] == 1:
+            carry, losses = body(list(state), [rows[0], seeds[0], learning_rates[0], decays[0]])
+            return carry, [ops.expand_dims(loss, 0) for loss in losses]
+        carry, losses = ops.scan(body, list(state), [rows, seeds, learning_rates, decays])
+        return carry, losses
+
+    def _train_step(
+        self, state: TrainState, images: Tensor, seed: Tensor, learning_rate: Tensor, decay: Tensor
+    ) -> tuple[TrainState, Losses]:
+        images, noises, rates = self._draw(images, seed, flip=self.config.flip)
+        _, (losses, statistics), gradients = value_and_gradients(
+            self._loss, state.weights, state.statistics, images, noises, rates, True
+        )
+        weights, optimizer = self.optimizer.apply(state.weights, gradients, state.optimizer, learning_rate)
+
+        def average(averages: Tensors, values: Tensors) -> Tensors:
+            return [decay * average + (1.0 - decay) * value for average, value in zip(averages, values, strict=True)]
+
+        return (
+            TrainState(
+                weights,
+                statistics,
+                optimizer,
+                average(state.ema_weights, weights),
+                average(state.ema_statistics, statistics),
+            ),
+            losses,
+        )
+
+    def _validation_losses(self, weights: Tensors, statistics: Tensors, photos: Tensor, seed: Tensor) -> Losses:
+        images, noises, rates = self._draw(photos, seed, flip=False)
+        _, (losses, _) = self._loss(weights, statistics, images, noises, rates, False)
+        return losses
+
+    def _draw(self, photos: Tensor, seed: Tensor, flip: bool) -> tuple[Tensor, Tensor, Rates]:
+        """Normalised images, their noises and their rates, all from one seed."""
+        count = photos.shape[0]
+        images = self._normaliser.normalise(ops.cast(photos, "float32") / 255.0)
+        with keras.StatelessScope(state_mapping=[(self._random.state, seed)]):
+            noises = keras.random.normal(images.shape, seed=self._random)
+            times = keras.random.uniform((count, 1, 1, 1), seed=self._random)
+            if flip:
+                mirrored = keras.random.uniform((count, 1, 1, 1), seed=self._random) < 0.5
+                images = ops.where(mirrored, ops.flip(images, axis=2), images)
+        return images, noises, self.config.schedule.rates(times, ops)
+
+    def _loss(
+        self, weights: Tensors, statistics: Tensors, images: Tensor, noises: Tensor, rates: Rates, training: bool
+    ) -> tuple[Tensor, tuple[Losses, Tensors]]:
+        new_statistics = statistics
+
+        def network(inputs: Tensors) -> Tensor:
+            nonlocal new_statistics
+            outputs, new_statistics = self.network.stateless_call(weights, statistics, inputs, training=training)
+            return outputs
+
+        pred_noises, pred_images = denoise(network, mix(images, noises, rates), rates)
+        error = ops.abs if self.config.loss == "mae" else ops.square
+        losses = Losses(ops.mean(error(noises - pred_noises)), ops.mean(error(images - pred_images)))
+        return losses.noise, (losses, new_statistics)
