@@ -16,7 +16,7 @@ VENV := $(if $(filter gpu,$(DEVICE)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
 # A stamp is the proof of an installation: it is older than its lock when there is something to install.
 SERVE_STAMP := $(VENV)/.installed-$(DEVICE)
@@ -56,10 +56,10 @@ dev: $(DEV_STAMP) ## what `make test` needs
 
 # Whatever can be installed together is locked together: the smaller locks are held to the versions of the largest.
 lock: $(DEV_STAMP) ## the locks anew, after a change of pyproject.toml; `make upgrade` takes newer versions as well
-	$(LOCK) --extra dev --output-file requirements/dev.txt >/dev/null
-	$(LOCK) --extra cpu --constraints requirements/dev.txt --output-file requirements/cpu.txt >/dev/null
-	$(LOCK) --extra gpu --extra train --constraints requirements/dev.txt --output-file requirements/gpu.txt >/dev/null
-	$(LOCK) --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
+	@$(LOCK) --extra dev --output-file requirements/dev.txt >/dev/null
+	@$(LOCK) --extra cpu --constraints requirements/dev.txt --output-file requirements/cpu.txt >/dev/null
+	@$(LOCK) --extra gpu --extra train --constraints requirements/dev.txt --output-file requirements/gpu.txt >/dev/null
+	@$(LOCK) --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
 
 upgrade:
 	$(MAKE) lock UPGRADE=--upgrade
@@ -70,11 +70,11 @@ clean: ## removes what was installed and cached; the images, the queue and the r
 
 # A venv whose Python has gone, or is one that TensorFlow does not support, is made anew.
 $(BIN)/python:
-	@python="$$(scripts/find-python $(PYTHON))" && echo "Making ./$(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
+	@python="$$(scripts/find-python $(if $(PYTHON),"$(PYTHON)"))" && echo "Making ./$(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
 
 $(VENV)/.installed-%: requirements/%.txt pyproject.toml scripts/find-python | $(BIN)/python
 	@scripts/find-python $(BIN)/python >/dev/null || { echo "./$(VENV) cannot be used: make clean, then again." >&2; exit 1; }
 	@echo "Installing requirements/$*.txt into ./$(VENV) (the first time this takes a few minutes)"
 	@$(PIP) install --require-hashes --requirement $< || { echo "Installing requirements/$*.txt failed, see above." >&2; exit 1; }
-	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,0 +1,10 @@
+"""What every test runs under, set before the first import of a library that reads it."""
+
+import os
+
+# TensorFlow tells of its CPU features and of missing GPUs on standard error; tests read their children's.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# A developer's own settings must not leak into the tests, nor into the processes that they start.
+for _name in [name for name in os.environ if name.startswith("BOUQUET_")]:
+    del os.environ[_name]
