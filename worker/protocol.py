@@ -134,7 +134,7 @@ class ImageAddress:
     steps: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.revision, str) or not _REVISION.fullmatch(self.revision):
+        if not _REVISION.fullmatch(_text("revision", self.revision)):
             raise ProtocolError("revision", f"must be 12 lower-case hex digits, not {self.revision!r}")
         _integer("seed", self.seed, 0, MAX_SEED)
         _integer("steps", self.steps, 1, MAX_STEPS)

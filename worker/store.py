@@ -25,7 +25,10 @@ class StoreError(Exception):
 
 
 class ImageStore(Protocol):
-    """Images by name. Every method raises ProtocolError if `name` is not an image name, StoreError if it cannot work."""
+    """Images by name.
+
+    Every method raises ProtocolError if `name` is not an image name, and StoreError if the store cannot do its work.
+    """
 
     def put(self, name: str, data: bytes) -> None:
         """Keeps an image, whole or not at all. Doing it again changes nothing."""
@@ -68,7 +71,7 @@ class DirectoryStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=incoming, prefix=f"{name}.")
             try:
-                with open(descriptor, "wb") as file:
+                with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())

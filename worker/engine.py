@@ -1,0 +1,218 @@
+"""One tick: gather the rows, advance them with one call of the network, and nothing else until it is committed.
+
+A tick makes new arrays; only `commit` lets them take the place of the old ones. So a tick that fails, or is thrown away,
+leaves no trace. The engine needs no Redis and no RQ: benchmarks and tests drive it by hand, with a Scheduler.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from model.noise import starting_noise
+from model.schedule import Schedule
+from worker.scheduler import Tick
+from worker.slot_array import Image, Parked, SlotArray
+from worker.trajectory import Trajectory
+
+Tensor = Any
+Pixels = npt.NDArray[np.uint8]
+_OWN_SEED = 0
+
+
+class EngineError(Exception):
+    """The engine itself is broken: even its own test image fails. Nothing it was given is to blame."""
+
+
+class AdvancingSampler(Protocol):
+    """What the engine needs of `model.sampling.Sampler`."""
+
+    def advance(self, noisy_images: Tensor, rates: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]: ...
+
+    def to_uint8(self, pred_images: Tensor) -> Pixels: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """A trajectory that cannot be computed, and why. Its mates went on without it."""
+
+    trajectory: Trajectory
+    error: Exception
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a tick computed, not yet committed.
+
+    `noisy_images` and `pred_images` are float32 [slots, s, s, 3] of the backend; rows of empty slots mean nothing.
+    """
+
+    tick: Tick
+    noisy_images: Tensor
+    pred_images: Tensor
+    parked: Parked
+    """The noisy images of those that lost their slot in this tick."""
+    failures: tuple[Failure, ...]
+    seconds: float
+    out_of_memory: bool = False
+    """Whether the device could not hold the batch, so that its rows were done one by one."""
+
+
+class Engine:
+    """Advances the trajectories of a tick, each in its slot.
+
+    `run` may be called from another thread than the rest, but never while another `run` or `commit` goes on.
+    """
+
+    def __init__(
+        self,
+        sampler: AdvancingSampler,
+        schedule: Schedule,
+        image_size: int,
+        slot_counts: Sequence[int],
+        step_counts: Sequence[int] = (1,),
+    ) -> None:
+        """Makes an engine with empty slots; nothing is compiled before `warm_up`.
+
+        Args:
+            sampler: advances images; see AdvancingSampler.
+            schedule: gives each step's rates.
+            image_size: side of the images in pixels.
+            slot_counts: batch sizes to compile.
+            step_counts: numbers of steps a tick may have; 1 must be among them.
+        """
+        self._sampler = sampler
+        self._schedule = schedule
+        self._image_size = image_size
+        self.slot_counts = tuple(sorted(slot_counts))
+        self.step_counts = tuple(sorted(step_counts))
+        self._array = SlotArray(image_size, self.slot_counts)
+        self._rates: dict[int, npt.NDArray[np.float32]] = {}
+        self._step_seconds: dict[int, float] = {}
+
+    def warm_up(self) -> dict[int, float]:
+        """Compiles every batch size and measures it; returns slot count -> seconds a step.
+
+        Raises:
+            EngineError: not even an image of the engine's own can be computed.
+        """
+        for slot_count in self.slot_counts:
+            images = np.stack([starting_noise(_OWN_SEED, self._image_size)] * slot_count)
+            for steps in self.step_counts:
+                rates = np.repeat(self._rates_of(steps)[:, None], slot_count, axis=1)
+                try:
+                    _wait(*self._sampler.advance(images, rates))
+                    started = time.perf_counter()
+                    _wait(*self._sampler.advance(images, rates))
+                except Exception as error:
+                    raise EngineError(f"The network fails at {slot_count} images and {steps} steps: {error}") from error
+                self._step_seconds[slot_count] = (time.perf_counter() - started) / steps
+        self._array.compile()
+        return dict(self._step_seconds)
+
+    def step_seconds(self, slot_count: int) -> float:
+        """Measured seconds a step at a slot count, the last ticks counting most; 0 before `warm_up`."""
+        return self._step_seconds.get(slot_count, 0.0)
+
+    def run(self, tick: Tick) -> Outcome:
+        """Computes a tick. Whatever happens, the engine is as before until `commit`.
+
+        If the batch fails, its rows are tried one by one, and only those that fail alone are in `failures`.
+
+        Raises:
+            EngineError: rows fail, and so does an image of the engine's own: the fault is not in the rows.
+        """
+        started = time.perf_counter()
+        parked = self._array.leaving(tick.rows)
+        rates = self._tick_rates(tick)
+        try:
+            noisy_images, pred_images = self._sampler.advance(self._array.arrange(tick.rows), rates)
+            _wait(noisy_images, pred_images)
+        except Exception as error:  # whatever the backend raises
+            noisy_images, pred_images, failures = self._advance_one_by_one(tick, rates, error)
+            seconds = time.perf_counter() - started
+            return Outcome(tick, noisy_images, pred_images, parked, failures, seconds, is_out_of_memory(error))
+        return Outcome(tick, noisy_images, pred_images, parked, (), time.perf_counter() - started)
+
+    def commit(self, outcome: Outcome) -> None:
+        """Makes a tick's outcome the state of the slots; the scheduler's `commit` of the same tick comes next."""
+        failed = [failure.trajectory for failure in outcome.failures]
+        self._array.replace(outcome.noisy_images, outcome.tick.rows, outcome.parked, without=failed)
+        if not outcome.failures and not outcome.out_of_memory:
+            slot_count = len(outcome.tick.rows)
+            seconds = outcome.seconds / outcome.tick.steps
+            self._step_seconds[slot_count] = 0.9 * self._step_seconds.get(slot_count, seconds) + 0.1 * seconds
+
+    def pixels(self, outcome: Outcome, trajectories: Iterable[Trajectory]) -> list[Pixels]:
+        """The images of some of an outcome's trajectories, as predicted in their last step: uint8 [s, s, 3] each.
+
+        Safe to call from another thread while the next tick runs.
+        """
+        slots = {row: slot for slot, row in enumerate(outcome.tick.rows) if row is not None}
+        pixels = self._sampler.to_uint8(outcome.pred_images)
+        return [pixels[slots[trajectory]] for trajectory in trajectories]
+
+    def _tick_rates(self, tick: Tick) -> npt.NDArray[np.float32]:
+        """Each row's own rates: [steps, slots, 4]. Empty slots get those of a first step, so that they stay finite."""
+        rates = np.empty((tick.steps, len(tick.rows), 4), np.float32)
+        for slot, row in enumerate(tick.rows):
+            if row is None:
+                rates[:, slot] = self._rates_of(1)
+            else:
+                rates[:, slot] = self._rates_of(row.key.steps)[row.position : row.position + tick.steps]
+        return rates
+
+    def _rates_of(self, steps: int) -> npt.NDArray[np.float32]:
+        if steps not in self._rates:
+            self._rates[steps] = self._schedule.step_rates(steps)
+        return self._rates[steps]
+
+    def _advance_one_by_one(
+        self, tick: Tick, rates: npt.NDArray[np.float32], cause: Exception
+    ) -> tuple[Tensor, Tensor, tuple[Failure, ...]]:
+        """Advances the rows of a batch that failed, each alone; returns their images, and those that fail alone too."""
+        shape = (len(tick.rows), self._image_size, self._image_size, 3)
+        noisy_images, pred_images = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        failures = []
+        for slot, row in enumerate(tick.rows):
+            if row is not None:
+                try:
+                    alone = self._advance_alone(self._array.image_of(row), rates[:, slot])
+                    noisy_images[slot], pred_images[slot] = alone
+                except Exception as error:  # whatever the backend raises
+                    failures.append(Failure(row, error))
+        if failures:
+            try:
+                self._advance_alone(starting_noise(_OWN_SEED, self._image_size), self._rates_of(1))
+            except Exception as error:
+                raise EngineError(f"The network computes nothing any more: {error}") from cause
+        convert = keras.ops.convert_to_tensor
+        return convert(noisy_images), convert(pred_images), tuple(failures)
+
+    def _advance_alone(self, image: Image, rates: npt.NDArray[np.float32]) -> tuple[Image, Image]:
+        """One image [s, s, 3] with its rates [steps, 4], in the smallest batch that is compiled."""
+        slot_count = self.slot_counts[0]
+        images = np.repeat(image[None], slot_count, axis=0)
+        advanced = self._sampler.advance(images, np.repeat(rates[:, None], slot_count, axis=1))
+        noisy_images, pred_images = (keras.ops.convert_to_numpy(array) for array in advanced)
+        return noisy_images[0], pred_images[0]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a backend says that its device has no memory left (TensorFlow's error class, XLA's status name)."""
+    return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _wait(*images: Tensor) -> None:
+    """Returns when the device is done with the images, and raises what went wrong there."""
+    for image in images:
+        if (block_until_ready := getattr(image, "block_until_ready", None)) is not None:
+            block_until_ready()
+        elif "GPU" in getattr(image, "device", ""):
+            keras.ops.convert_to_numpy(image[0, 0, 0])
