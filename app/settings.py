@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
     workers: int = Field(default=1, ge=0, le=1024, description="Worker processes that `bouquet serve` starts.")
+    drain_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a stopping worker may take to finish what it began; the rest goes back to the queue.",
+    )
     bundle: Path | None = Field(
         default=None,
         description="The bundle that workers serve. Default: the trained one that ships with Bouquet.",

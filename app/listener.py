@@ -1,0 +1,57 @@
+"""The socket that the API listens on, opened before anything else starts, so that a taken port is a clear error.
+
+`bouquet serve` opens it and hands it to the API process: while that one is started again, clients wait in the socket's
+backlog and are not refused.
+"""
+
+import errno
+import socket
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text says why and what to do next."""
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Listen on the first address of `host`; port 0 takes a free one.
+
+    Raises:
+        ListenError: the name is unknown, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ListenError(
+            f"--host {host}: {error.strerror}. Name an address of this machine, say 127.0.0.1."
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        # At once: two sockets may be bound to one port while neither listens.
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ListenError(
+                f"Port {port} of {host} is in use by another program. Choose another with --port (0 takes a free one), "
+                "or set BOUQUET_PORT."
+            ) from error
+        raise ListenError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Choose others with --host and --port."
+        ) from error
+    return listener
+
+
+def local_address(listener: socket.socket) -> tuple[str, int]:
+    """Return host and port at which this machine reaches a listener."""
+    host, port = listener.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 (translated, not bound)
+
+
+def local_url(listener: socket.socket) -> str:
+    """Return the URL at which this machine reaches a listener."""
+    host, port = local_address(listener)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
