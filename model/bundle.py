@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from model.atomic import write_atomically
 from model.config import NetworkConfig, network_from_json
 from model.network import build_network
 from model.normaliser import Normaliser
@@ -205,18 +205,7 @@ def _write(path: Path, tensors: dict[str, npt.NDArray[Any]], model: str, card: C
         "card": card_text,
         "card_hash": _sha256(card_text),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays within one file system and is atomic.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    write_atomically(path, save(tensors, metadata))
     return content_hash
 
 

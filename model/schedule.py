@@ -27,9 +27,9 @@ class Schedule:
     The angle grows linearly with the diffusion time, from ``acos(max_signal_rate)`` at time 0 (an almost clean image)
     to ``acos(min_signal_rate)`` at time 1 (almost pure noise); signal is its cosine, noise its sine.
 
-    ``log_snr_shift`` moves the whole curve towards noise (negative) or signal (positive) in log signal-to-noise ratio:
-    an image of half the side needs ``-ln 4`` less noise for the same difficulty (Hoogeboom et al. 2023, simple
-    diffusion, eq. 4). 0, the default, is the reference schedule.
+    ``log_snr_shift`` moves the whole curve towards signal (positive) or noise (negative) in log signal-to-noise ratio:
+    ``ln 4`` shows an image of half the side at the same visible noise (Hoogeboom et al. 2023, simple diffusion, eq. 4).
+    0, the default, is the reference schedule.
     """
 
     min_signal_rate: float = 0.02

@@ -15,7 +15,7 @@ from model.config import TrainConfig
 from model.diffusion import denoise, mix
 from model.network import build_network
 from model.normaliser import Normaliser
-from model.schedule import Rates
+from model.schedule import Rates, Schedule
 
 Tensor = Any
 Tensors = list[Any]
@@ -47,8 +47,11 @@ class Trainer:
     ``(config.seed, step)`` alone, so that a resumed run draws what it would have drawn.
     """
 
-    def __init__(self, config: TrainConfig, image_size: int, normaliser: Normaliser) -> None:
+    def __init__(
+        self, config: TrainConfig, image_size: int, normaliser: Normaliser, schedule: Schedule | None = None
+    ) -> None:
         self.config = config
+        self.schedule = schedule or config.schedule
         self.image_size = image_size
         self.network = build_network(config.network, image_size, config.precision, config.seed)
         self.optimizer = AdamW(config.weight_decay, config.scale_decay)
@@ -165,7 +168,7 @@ class Trainer:
             if flip:
                 mirrored = keras.random.uniform((count, 1, 1, 1), seed=self._random) < 0.5
                 images = ops.where(mirrored, ops.flip(images, axis=2), images)
-        return images, noises, self.config.schedule.rates(times, ops)
+        return images, noises, self.schedule.rates(times, ops)
 
     def _loss(
         self, weights: Tensors, statistics: Tensors, images: Tensor, noises: Tensor, rates: Rates, training: bool

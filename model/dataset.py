@@ -1,0 +1,140 @@
+"""Photos to train on: Oxford Flowers 102 through TFDS, or any folder of images, as square arrays of pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+
+TFDS_NAME = "oxford_flowers102"
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
+"""Antialiased resize filters. ``bilinear`` is the reference's; ``box`` averages areas, which keeps more detail."""
+
+
+class DatasetError(Exception):
+    """The data cannot be trained on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Photos of both splits at every size asked for: uint8 [photos, size, size, 3], the same photos in the same order."""
+
+    source: str
+    train: dict[int, Pixels]
+    validation: dict[int, Pixels]
+    skipped: tuple[str, ...]
+    """Files that are no readable images, each with the reason."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the pixels of the largest size: tells whether two runs saw the same data."""
+        size = max(self.train)
+        digest = hashlib.sha256()
+        for photos in (self.train[size], self.validation[size]):
+            digest.update(f"{photos.shape}".encode())
+            digest.update(photos.tobytes())
+        return digest.hexdigest()
+
+
+def load_dataset(source: str, sizes: Iterable[int], resize: str = "bilinear") -> Dataset:
+    """Read and prepare the photos: centre square crop, then antialiased resize.
+
+    Args:
+        source: ``tfds``, or a folder: with subfolders ``train`` and ``valid`` (or ``validation``), else all images below
+            it are split 80/20, always in the same way.
+        sizes: the sides in pixels at which they are wanted.
+        resize: a name of ``FILTERS``.
+
+    Raises:
+        DatasetError: no such folder, no images, photos smaller than a size asked for.
+    """
+    sizes = sorted(set(sizes))
+    if source == "tfds":
+        skipped: list[str] = []
+        train = _squares(_tfds_photos(("train", "validation", "test"), 0, 80), sizes, resize)
+        validation = _squares(_tfds_photos(("train", "validation", "test"), 80, 100), sizes, resize)
+    else:
+        train_paths, validation_paths = _split(Path(source))
+        skipped = []
+        train = _squares(_opened(train_paths, skipped.append), sizes, resize)
+        validation = _squares(_opened(validation_paths, skipped.append), sizes, resize)
+    for name, photos in (("training", train), ("validation", validation)):
+        if not len(photos[sizes[0]]):
+            raise DatasetError(f"{source}: no readable {name} photos; {len(skipped)} files were skipped")
+    return Dataset(source, train, validation, tuple(skipped))
+
+
+def _squares(photos: Iterable[tuple[str, Image.Image]], sizes: Sequence[int], resize: str) -> dict[int, Pixels]:
+    """Every photo as a centred square of each size."""
+    squares: dict[int, list[Pixels]] = {size: [] for size in sizes}
+    for name, photo in photos:
+        side = min(photo.size)
+        if side < sizes[-1]:
+            raise DatasetError(
+                f"{name}: {photo.width} x {photo.height} pixels, smaller than the {sizes[-1]} x {sizes[-1]} that are "
+                "trained on; remove it, or train smaller images with --stages"
+            )
+        left, top = (photo.width - side) // 2, (photo.height - side) // 2
+        for size in sizes:
+            square = photo.resize((size, size), FILTERS[resize], box=(left, top, left + side, top + side))
+            squares[size].append(np.asarray(square))
+    return {
+        size: np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8) for size, pixels in squares.items()
+    }
+
+
+def _split(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Paths to train on and paths to validate on."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: there is no such folder; give a folder of photos, or `tfds`")
+    train = folder / "train"
+    for name in ("valid", "validation"):
+        if train.is_dir() and (folder / name).is_dir():
+            return _image_paths(train), _image_paths(folder / name)
+    paths = _image_paths(folder)
+
+    def drawn(path: Path) -> str:
+        # By a hash of the name: a photo stays in its split whatever else is added to the folder.
+        return hashlib.sha256(path.relative_to(folder).as_posix().encode()).hexdigest()
+
+    ranked = sorted(paths, key=drawn)
+    count = max(1, len(ranked) // 5) if len(ranked) > 1 else 0
+    return sorted(ranked[count:]), sorted(ranked[:count])
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DatasetError(f"{folder}: no images in it ({', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def _opened(paths: Iterable[Path], skip: Callable[[str], None]) -> Iterator[tuple[str, Image.Image]]:
+    for path in paths:
+        try:
+            with Image.open(path) as file:
+                photo = file.convert("RGB")
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            skip(f"{path}: {error}")
+            continue
+        yield str(path), photo
+
+
+def _tfds_photos(splits: Sequence[str], start: int, stop: int) -> Iterator[tuple[str, Image.Image]]:
+    """Percent ``start`` to ``stop`` of each official split, by the slicing API."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DatasetError(
+            "tfds: install tensorflow-datasets (the extra `train`), or give a folder of photos"
+        ) from error
+    photos = tfds.load(TFDS_NAME, split="+".join(f"{split}[{start}%:{stop}%]" for split in splits), shuffle_files=False)
+    for index, example in enumerate(tfds.as_numpy(photos)):
+        yield f"{TFDS_NAME} photo {index}", Image.fromarray(example["image"])

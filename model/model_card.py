@@ -1,0 +1,65 @@
+"""MODEL_CARD.md: what a bundle is, where it comes from, how good it is, what it is not for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from model.atomic import write_atomically
+from model.bundle import Bundle
+
+
+def write_model_card(folder: Path, bundle: Bundle, pictures: bool = True) -> None:
+    """Write the card of ``bundle`` into ``folder``, with links to the run's pictures there if ``pictures``."""
+    write_atomically(folder / "MODEL_CARD.md", model_card(bundle, pictures).encode())
+
+
+def model_card(bundle: Bundle, pictures: bool = True) -> str:
+    """The card as Markdown."""
+    card = bundle.card
+    options: dict[str, Any] = card.recipe.get("options", {})
+    trained: dict[str, Any] = card.recipe.get("trained", {})
+    parts = [
+        f"# {bundle.name}",
+        f"A denoising diffusion model of flowers, {bundle.image_size} x {bundle.image_size} pixels, "
+        f"{bundle.network.count_params():,} parameters. Content hash `{bundle.content_hash}`.",
+    ]
+    if pictures:
+        parts.append("![Flowers of seeds 0 to 31](samples.png)")
+    parts += [
+        "## Use",
+        "```\nbouquet generate --bundle bundle.safetensors --seed 7 --steps 20 -o flower.png\n```",
+        "A flower depends on the bundle, the seed and the number of steps alone. It is meant for pictures of flowers: for "
+        "play, for tests of image services, for teaching how diffusion works. It knows nothing but flowers, at a size at "
+        "which botany cannot be read off them.",
+        "## Training data",
+        _table(card.training_data)
+        + "\n\nOxford Flowers 102 (Nilsback and Zisserman 2008, Automated Flower Classification over a Large Number of "
+        "Classes) if the source says so: flowers common in the United Kingdom, photographed as people photograph flowers, "
+        "large and in the middle.",
+        "## Training",
+        _table({name: value for name, value in options.items() if name not in ("network", "schedule")}),
+        "Network: " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(bundle.network_config).items()) + ".",
+        "Schedule: " + ", ".join(f"{k} {v}" for k, v in bundle.schedule.to_json().items()) + ".",
+        "At the end of training:",
+        _table(trained),
+    ]
+    if pictures:
+        parts += ["![Losses](loss.png)", "![Network](model.png)"]
+    parts += [
+        "## Scores",
+        _table(card.scores) if card.scores else "Not measured yet: `bouquet evaluate` does it.",
+        "## Method",
+        "Deterministic sampling of Song, Meng and Ermon 2021 (Denoising Diffusion Implicit Models); network and recipe "
+        "after the Keras example of that name by András Béres.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(values: dict[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        return f"{value:.5g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    rows = [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows])

@@ -1,0 +1,305 @@
+"""One training run in its folder: trains until its budget is used, survives any kill, leaves a bundle.
+
+The folder holds ``options.json``, ``checkpoints/``, ``history.csv``, ``tensorboard/``, ``samples/`` (a grid an epoch),
+``loss.png``, ``model.png``, ``MODEL_CARD.md`` and ``bundle.safetensors``. Running it again goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from model.atomic import write_atomically
+from model.backend import accelerated
+from model.budget import Budget
+from model.bundle import Bundle, Card, load_bundle, save_bundle
+from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.config import TrainConfig
+from model.dataset import Dataset
+from model.grid import image_grid
+from model.history import EpochRow, History
+from model.model_card import write_model_card
+from model.network_plot import plot_network
+from model.normaliser import Normaliser
+from model.order import PhotoOrder
+from model.sampling import Sampler
+from model.schedule import Schedule
+from model.trainer import Losses, Trainer, TrainState
+
+CHECKPOINT_SECONDS = 45.0
+"""Training time between checkpoints: what a kill may cost, with some room for writing."""
+STEPS_PER_CALL = 50
+"""Steps in one compiled loop on an accelerator."""
+GRID_SEEDS = range(32)
+GRID_COLUMNS = 8
+
+CHANGEABLE = frozenset(
+    {"minutes", "epochs", "stages", "learning_rate", "warmup_steps", "decay_share", "precision", "sample_steps"}
+)
+"""Options that a resumed run may be given anew; any other makes it another run."""
+
+
+class RunError(Exception):
+    """The folder cannot be trained in; the message says why and what to do."""
+
+
+@dataclass
+class Progress:
+    """Where the run is. All of it is in every checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    noise_sum: float = 0.0
+    image_sum: float = 0.0
+    summed: int = 0
+    """Steps in the two sums: those of the epoch so far."""
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """Trains ``config`` on ``dataset`` in ``folder``, from where the folder's last checkpoint stands.
+
+    Raises:
+        RunError: the folder holds a run with other options or other data.
+        CheckpointError: its checkpoints are all damaged.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path, say: Callable[[str], None] = print) -> None:
+        self.config, self.dataset, self.folder = config, dataset, folder
+        self._say = say
+        self._normaliser = Normaliser.of(dataset.train[config.image_size])
+        photos = len(dataset.train[config.image_size])
+        self._order = PhotoOrder(photos, config.batch_size, config.repetitions, config.seed)
+        self.budget = Budget(config, config.epochs * self._order.steps_per_epoch)
+        self._fingerprint = dataset.fingerprint()
+        self._write_options()
+
+        checkpoint, warnings = load_checkpoint(folder / "checkpoints")
+        for warning in warnings:
+            say(warning)
+        self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
+        self.history = History(folder, self.progress.history)
+        if self.history.rows:
+            self.history.write_csv()
+        self._use_size(self.budget.image_size(self.fraction))
+        self._state = self._trainer.initial_state()
+        if checkpoint:
+            self._state = _state_from(checkpoint, self._state)
+            say(f"{folder}: going on from step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes in")
+
+    @property
+    def fraction(self) -> float:
+        """How much of the budget is used, 0 to 1."""
+        return self.budget.fraction(self.progress.step, self.progress.seconds)
+
+    @property
+    def bundle_path(self) -> Path:
+        return self.folder / "bundle.safetensors"
+
+    def train(self, on_step: Callable[[Progress, float, float], None], stopped: Callable[[], bool]) -> bool:
+        """Train until the budget is used or ``stopped()``; tells whether it is finished.
+
+        ``on_step(progress, noise loss, images a second)`` is called after each compiled call. Whenever this returns, and
+        at least once in ``CHECKPOINT_SECONDS`` of training before that, the state is on disk.
+        """
+        saved_at = self.progress.seconds
+        while self.fraction < 1.0 and not stopped():
+            self._use_size(self.budget.image_size(self.fraction))
+            started = time.monotonic()
+            losses, count = self._advance()
+            seconds = time.monotonic() - started
+            self.progress.seconds += seconds
+            self.progress.step += count
+            self.progress.noise_sum += float(losses.noise.sum())
+            self.progress.image_sum += float(losses.image.sum())
+            self.progress.summed += count
+            if not math.isfinite(self.progress.noise_sum):
+                raise RunError(
+                    f"step {self.progress.step}: the loss is no longer a number; the last checkpoint is from before. "
+                    "Try a lower --learning-rate."
+                )
+            on_step(self.progress, float(losses.noise[-1]), count * self.config.batch_size / seconds)
+            if self.progress.step % self._order.steps_per_epoch == 0 or self.fraction >= 1.0:
+                self._end_epoch()
+                self._save()
+                saved_at = self.progress.seconds
+            elif self.progress.seconds - saved_at >= CHECKPOINT_SECONDS:
+                self._save()
+                saved_at = self.progress.seconds
+        if self.fraction < 1.0:
+            self._save()
+            return False
+        if not self.progress.finished or not self.bundle_path.exists():
+            self._finish()
+        return True
+
+    def _advance(self) -> tuple[Losses, int]:
+        """One compiled call: one step on a CPU, up to ``STEPS_PER_CALL`` on an accelerator."""
+        step, per_epoch = self.progress.step, self._order.steps_per_epoch
+        count = min(STEPS_PER_CALL, per_epoch - step % per_epoch) if accelerated() else 1
+        if self.config.minutes is None:
+            fractions = [self.budget.fraction(step + k, 0.0) for k in range(count)]
+        else:
+            fractions = [self.fraction] * count
+        rates = np.array(
+            [self.budget.learning_rate(step + k, fraction) for k, fraction in enumerate(fractions)], np.float32
+        )
+        rows = self._order.rows(step, count)
+        self._state, losses = self._trainer.train_steps(self._state, self._photos, rows, step, rates)
+        return Losses(ops.convert_to_numpy(losses.noise), ops.convert_to_numpy(losses.image)), count
+
+    def _use_size(self, size: int) -> None:
+        """Train at this image size from now on; the weights fit every size."""
+        if getattr(self, "_trainer", None) and self._trainer.image_size == size:
+            return
+        self._trainer = Trainer(self.config, size, self._normaliser, self._stage_schedule(size))
+        self._photos = ops.convert_to_tensor(self.dataset.train[size])
+
+    def _stage_schedule(self, size: int) -> Schedule:
+        """The schedule for a stage: a smaller image shows the same noise at a higher signal-to-noise ratio.
+
+        Averaging blocks of pixels keeps the signal and thins the noise, so the log SNR of the same scene at the same
+        visible noise grows by 2 ln(ratio of sides) (Hoogeboom et al. 2023, simple diffusion, eq. 4).
+        """
+        shift = self.config.schedule.log_snr_shift + 2.0 * math.log(self.config.image_size / size)
+        return dataclasses.replace(self.config.schedule, log_snr_shift=shift)
+
+    def _end_epoch(self) -> None:
+        progress, size = self.progress, self._trainer.image_size
+        validation = self._validation()
+        row = EpochRow(
+            epoch=math.ceil(progress.step / self._order.steps_per_epoch),
+            step=progress.step,
+            images=progress.step * self.config.batch_size,
+            seconds=round(progress.seconds, 1),
+            image_size=size,
+            learning_rate=self.budget.learning_rate(progress.step, self.fraction),
+            noise_loss=progress.noise_sum / progress.summed,
+            image_loss=progress.image_sum / progress.summed,
+            validation_noise_loss=validation.noise,
+            validation_image_loss=validation.image,
+        )
+        progress.noise_sum = progress.image_sum = 0.0
+        progress.summed = 0
+        self.history.add(row)
+        progress.history = self.history.to_json()
+        self.history.write_csv()
+        self.history.write_scalars()
+        images = Sampler(self._bundle_in_memory()).sample(GRID_SEEDS, self.config.sample_steps)
+        path = self.folder / "samples" / f"epoch-{row.epoch:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        image_grid(images, GRID_COLUMNS).save(path)
+        self._say(
+            f"epoch {row.epoch}, {size} px: noise loss {row.noise_loss:.4f}, "
+            f"validation {row.validation_noise_loss:.4f}; {path}"
+        )
+
+    def _validation(self) -> Losses:
+        """Losses of the averaged network over all validation photos, with the same noises every time."""
+        photos = self.dataset.validation[self._trainer.image_size]
+        size = min(self.config.batch_size, len(photos))
+        sums, count = np.zeros(2), 0
+        for batch, start in enumerate(range(0, len(photos) - size + 1, size)):
+            losses = self._trainer.validation_losses(
+                self._state, ops.convert_to_tensor(photos[start : start + size]), batch
+            )
+            sums += [float(ops.convert_to_numpy(loss)) for loss in losses]
+            count += 1
+        return Losses(*(sums / count))
+
+    def _save(self) -> None:
+        groups = {
+            name: [ops.convert_to_numpy(value) for value in values] for name, values in self._state._asdict().items()
+        }
+        checkpoint = Checkpoint(groups, dataclasses.asdict(self.progress))
+        save_checkpoint(self.folder / "checkpoints", self.progress.step, checkpoint)
+
+    def _finish(self) -> None:
+        """The bundle and what tells of it."""
+        self._use_size(self.config.image_size)
+        self.progress.finished = True
+        save_bundle(
+            self.bundle_path,
+            name=self.config.preset,
+            network=self._trainer.ema_network(self._state),
+            network_config=self.config.network,
+            schedule=self.config.schedule,
+            normaliser=self._normaliser,
+            image_size=self.config.image_size,
+            card=self._card(),
+        )
+        self.history.plot()
+        plot_network(self.config.network, self.config.image_size, self.folder / "model.png")
+        bundle = load_bundle(self.bundle_path)
+        images = Sampler(bundle).sample(GRID_SEEDS, self.config.sample_steps)
+        image_grid(images, GRID_COLUMNS).save(self.folder / "samples.png")
+        write_model_card(self.folder, bundle)
+        self._save()
+
+    def _card(self) -> Card:
+        last = self.history.rows[-1]
+        size = self.config.image_size
+        return Card(
+            training_data={
+                "source": "tfds:oxford_flowers102" if self.dataset.source == "tfds" else "folder of photos",
+                "train_photos": len(self.dataset.train[size]),
+                "validation_photos": len(self.dataset.validation[size]),
+                "sha256": self._fingerprint,
+            },
+            recipe={"options": self.config.to_json(), "trained": dataclasses.asdict(last)},
+        )
+
+    def _bundle_in_memory(self) -> Bundle:
+        """The averaged network as it stands, at the size it is trained at now."""
+        size = self._trainer.image_size
+        return Bundle(
+            name=self.config.preset,
+            network_config=self.config.network,
+            schedule=self._trainer.schedule,
+            normaliser=self._normaliser,
+            image_size=size,
+            network=self._trainer.ema_network(self._state),
+            content_hash="",
+            card=Card(),
+        )
+
+    def _write_options(self) -> None:
+        """Write the resolved options beside the run, or compare them with those it was begun with."""
+        path = self.folder / "options.json"
+        options = json.loads(json.dumps(self.config.to_json()))
+        document = {"options": options, "data_sha256": self._fingerprint}
+        if path.exists():
+            before = json.loads(path.read_text())
+            changed = [name for name in options if before["options"].get(name) != options[name]]
+            refused = [name for name in changed if name not in CHANGEABLE]
+            if before["data_sha256"] != self._fingerprint:
+                refused.append("data")
+            if refused:
+                raise RunError(
+                    f"{self.folder}: holds a run with other {', '.join(refused)}; give the same options to resume it, or "
+                    "another --out to begin anew"
+                )
+            for name in changed:
+                self._say(f"{name}: {before['options'].get(name)} until now, {options[name]} from here")
+        write_atomically(path, json.dumps(document, indent=2).encode())
+
+
+def _state_from(checkpoint: Checkpoint, template: TrainState) -> TrainState:
+    """A checkpoint's tensors on the device. Raises RunError where they do not fit the network."""
+    groups = {}
+    for name, expected in template._asdict().items():
+        values = checkpoint.groups.get(name, [])
+        if [value.shape for value in values] != [tuple(value.shape) for value in expected]:
+            raise RunError(f"the checkpoint's {name} do not fit the network; give another --out to begin anew")
+        groups[name] = [ops.convert_to_tensor(value) for value in values]
+    return TrainState(**groups)

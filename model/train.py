@@ -1,0 +1,124 @@
+"""The training entry point: ``bouquet train --preset flowers64 --data DIR|tfds --out runs/NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from model.config import PRESETS, Stage, TrainConfig
+
+EXTRA_PACKAGES = ("matplotlib", "tensorboard", "tqdm")
+DEFAULT_DECAY_SHARE = 0.35
+"""Share of a run of given --minutes over which the learning rate goes down to zero, where the preset names none."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options. Whatever is not given is the preset's."""
+    parser = argparse.ArgumentParser(
+        prog="bouquet train",
+        description="Train a bundle. Run the same command again to go on after a stop or a crash.",
+        epilog="The keras backend is chosen by KERAS_BACKEND (tensorflow, jax).",
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="flowers64", help="the recipe (default %(default)s)"
+    )
+    parser.add_argument("--data", required=True, help="folder of photos, or tfds for Oxford Flowers 102 through TFDS")
+    parser.add_argument("--out", required=True, type=Path, help="the run's folder, such as runs/reference")
+    parser.add_argument("--minutes", type=float, help="stop after so much training, learning rate down to zero by then")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--stages", type=Stage.parse_all, help="image sizes and shares of the training: 32:0.6,64:0.4")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the photos")
+    parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"))
+    parser.add_argument("--loss", choices=("mae", "mse"))
+    parser.add_argument("--resize", choices=("bilinear", "box", "lanczos"), help="antialiased filter for the photos")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--warmup-steps", type=int)
+    parser.add_argument("--decay-share", type=float, help="share of the run over which the learning rate goes to zero")
+    parser.add_argument("--weight-decay", type=float)
+    parser.add_argument("--scale-decay", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--ema", type=float)
+    parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--seed", type=int)
+    return parser
+
+
+def resolve(arguments: argparse.Namespace) -> TrainConfig:
+    """The preset with the options given. Raises ValueError that names the option at fault."""
+    preset = PRESETS[arguments.preset]
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"preset", "network", "schedule"}
+    given: dict[str, Any] = {
+        name: value for name, value in vars(arguments).items() if name in names and value is not None
+    }
+    if "minutes" in given and "decay_share" not in given and preset.decay_share == 0.0:
+        given["decay_share"] = DEFAULT_DECAY_SHARE
+    return dataclasses.replace(preset, **given)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; the exit code: 0 finished, 1 failed (with the reason on stderr), 2 bad options, 130 stopped and resumable."""
+    options = parser()
+    arguments = options.parse_args(argv)
+    missing = [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return _fail(f"training needs {', '.join(missing)}: install the extra, as in pip install 'bouquet[train]'")
+    try:
+        config = resolve(arguments)
+    except ValueError as error:
+        options.error(str(error))
+
+    # Late, so that --help and bad options do not wait for the backend.
+    from model.checkpoint import CheckpointError
+    from model.dataset import DatasetError, load_dataset
+    from model.progress_bar import ProgressBar
+    from model.run import Run, RunError
+
+    stop = _StopFlag()
+    with ProgressBar() as bar:
+        try:
+            dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
+            for skipped in dataset.skipped:
+                bar.say(f"skipped {skipped}")
+            run = Run(config, dataset, arguments.out, bar.say)
+            bar.begin(run.budget, run.progress)
+            finished = run.train(bar.update, stop.is_set)
+        except (DatasetError, RunError, CheckpointError, ValueError) as error:
+            return _fail(str(error))
+        except OSError as error:
+            return _fail(f"{error.filename or arguments.out}: {error.strerror or error}")
+    if not finished:
+        print(f"stopped at step {run.progress.step}; run the same command again to go on", file=sys.stderr)
+        return 130
+    print(f"finished: {run.bundle_path}")
+    return 0
+
+
+class _StopFlag:
+    """Set by Ctrl-C or SIGTERM: the run then ends after the step it is at, with its state saved."""
+
+    def __init__(self) -> None:
+        self._set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._set = True
+
+
+def _fail(message: str) -> int:
+    print(f"bouquet train: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
