@@ -1,0 +1,124 @@
+"""Puts the front end together: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from fastapi import FastAPI
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app import errors, page, reference, routes
+from app.head_requests import HeadRequests
+from app.job_queue import JobQueue
+from app.queue_load import LoadMeter
+from app.request_ids import HEADER, RequestIds
+from app.security import ApiKeys, SecurityHeaders
+from app.service import FlowerService
+from app.settings import Settings
+from app.state import State
+from app.submission import Submitter
+from app.valkey import socket_url
+from worker.store import ImageStore, open_store
+
+log = logging.getLogger("bouquet.api")
+
+SWEEP_SECONDS: Final = 60.0
+
+_REDIS_SECONDS: Final = 5.0
+"""Within which Redis has to take a connection and to answer a command."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The front end. Touches neither network nor disk before it is started."""
+    store = open_store(settings.store_location)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with _open_state(settings, store) as state:
+            yield {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+
+    app = FastAPI(
+        title="Bouquet",
+        summary="Flowers out of noise.",
+        version=version("bouquet"),
+        lifespan=lifespan,
+        middleware=_middleware(settings),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    app.include_router(routes.router)
+    page.install(app)
+    reference.install(app, with_keys=bool(settings.api_keys))
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in."""
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", HEADER],
+        expose_headers=["Location", "Retry-After", "ETag", "Content-Location", HEADER],
+        max_age=3600,
+    )
+    return [
+        Middleware(RequestIds),
+        Middleware(SecurityHeaders),
+        *([cors] if settings.cors_origins else []),
+        Middleware(ApiKeys, keys=keys, public_images=settings.public_images),
+        Middleware(HeadRequests),
+        Middleware(errors.ErrorBoundary),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _open_state(settings: Settings, store: ImageStore) -> AsyncIterator[State]:
+    url = settings.redis_url or socket_url(settings.home)
+    # No retries inside the client: a submission that broke off halfway must not be sent twice.
+    connection = redis.asyncio.Redis.from_url(
+        url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+    )
+    blocking = redis.Redis.from_url(
+        url, retry=Retry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+    )
+    queue = JobQueue(connection, blocking)
+    meter = LoadMeter(connection)
+    submitter = Submitter(connection, queue, meter, store, settings.queue_limit)
+    sweeper = asyncio.create_task(_sweep(queue))
+    try:
+        yield State(
+            settings=settings,
+            service=FlowerService(connection, queue, submitter, meter, store),
+            meter=meter,
+        )
+    finally:
+        sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeper
+        await connection.aclose()
+        blocking.close()
+
+
+async def _sweep(queue: JobQueue) -> None:
+    while True:
+        try:
+            await queue.sweep()
+        except redis.RedisError as error:
+            log.warning("The list of jobs could not be swept: %s", error)
+        await asyncio.sleep(SWEEP_SECONDS)

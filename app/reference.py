@@ -1,0 +1,114 @@
+"""The OpenAPI document: what pydantic knows of the shapes, and what only we know of errors, bodies and pictures."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app import schemas
+from app.errors import MEDIA_TYPE, ProblemCode
+
+DESCRIPTION: Final = """
+Flowers out of noise. An image is a pure function of bundle, seed and steps: ask for the same seed and steps again and
+you get the same bytes again, alone or as one of a batch.
+
+Every error is `application/problem+json` (RFC 9457) with a stable `code`.
+"""
+
+_REFERENCE: Final = "#/components/schemas/{model}"
+
+PICTURE: Final[dict[str, Any]] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+
+_ETAG: Final = {"ETag": {"description": "SHA-256 of the bytes.", "schema": {"type": "string"}}}
+_CACHING: Final = {"Cache-Control": {"schema": {"type": "string"}}}
+PICTURE_HEADERS: Final[dict[str, Any]] = _ETAG | _CACHING
+
+NOT_MODIFIED: Final[dict[str, Any]] = {
+    "description": "The client has this picture already.",
+    "headers": PICTURE_HEADERS,
+}
+
+LOCATION: Final[dict[str, Any]] = {
+    "Location": {"description": "Address of the job.", "schema": {"type": "string"}, "example": "/jobs/019a...-20"}
+}
+
+ALWAYS: Final = (ProblemCode.UNAUTHORIZED, ProblemCode.INTERNAL_ERROR, ProblemCode.QUEUE_UNAVAILABLE)
+"""What any route that touches jobs may answer."""
+
+
+def problems(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({code.status for code in codes}):
+        same = [code for code in codes if code.status == status]
+        responses[status] = {
+            "description": " Or: ".join(f"{code.title} (`{code.code}`)." for code in same),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": _REFERENCE.format(model="Problem")},
+                    "examples": {code.code: {"value": _example(code)} for code in same},
+                }
+            },
+        }
+        if any(code in _RETRIED for code in same):
+            responses[status]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+    return responses
+
+
+_RETRIED: Final = {
+    ProblemCode.QUEUE_FULL,
+    ProblemCode.FLOWER_PENDING,
+    ProblemCode.NOT_READY,
+    ProblemCode.QUEUE_UNAVAILABLE,
+    ProblemCode.STORE_UNAVAILABLE,
+}
+
+
+def json_body(model: str) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads its body itself."""
+    content = {"application/json": {"schema": {"$ref": _REFERENCE.format(model=model)}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def install(app: FastAPI, *, with_keys: bool) -> None:
+    """Gives `app` its OpenAPI document, made at the first request for it."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, with_keys=with_keys)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
+    document: dict[str, Any] = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=DESCRIPTION, routes=app.routes
+    )
+    components = document["components"]
+    for model in (schemas.GenerateBody, schemas.Problem):
+        components["schemas"][model.__name__] = model.model_json_schema(ref_template=_REFERENCE)
+        for name, definition in components["schemas"][model.__name__].pop("$defs", {}).items():
+            components["schemas"].setdefault(name, definition)
+    components["schemas"]["Problem"]["properties"]["code"]["x-codes"] = {
+        code.code: {"status": code.status, "title": code.title} for code in ProblemCode
+    }
+    if with_keys:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _example(code: ProblemCode) -> dict[str, Any]:
+    return {
+        "type": f"/docs#{code.code}",
+        "title": code.title,
+        "status": code.status,
+        "detail": f"{code.title}.",
+        "code": code.code,
+        "instance": "/...",
+    }

@@ -1,0 +1,253 @@
+"""The addresses. Each handler reads the request, asks the service, and shapes the answer; nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import ValidationError
+
+from app import health, reference, schemas
+from app.bodies import read_json
+from app.errors import ApiError, FieldError, ProblemCode, from_validation
+from app.job_view import image_url
+from app.negotiation import preferred_wait, wants_picture
+from app.pictures import FOR_A_DAY, FOR_EVER, picture_response
+from app.reference import ALWAYS, LOCATION, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
+from app.state import State
+from worker.protocol import ImageAddress, ProtocolError, parse_image_name
+
+router = APIRouter()
+
+JobId = Annotated[str, Path(description="The job's `id`.", max_length=128)]
+
+
+def _state(request: Request) -> State:
+    return cast("State", request.state)
+
+
+def _json(model: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answers with a pydantic model; jobs change, so nobody keeps them."""
+    headers = {"Cache-Control": "no-store"} | (headers or {})
+    return Response(model.model_dump_json(), status, headers, media_type="application/json")
+
+
+@router.post(
+    "/generate",
+    status_code=202,
+    response_model=schemas.Job,
+    summary="Make flowers",
+    tags=["flowers"],
+    openapi_extra=reference.json_body("GenerateBody"),
+    responses={
+        202: {"description": "Queued; look at `Location`.", "headers": LOCATION},
+        200: {
+            "description": "Finished within the time of `Prefer: wait=N`; the picture itself for `Accept: image/png`.",
+            "model": schemas.Job,
+            "content": PICTURE,
+            "headers": LOCATION,
+        },
+        **problems(
+            ProblemCode.INVALID_JSON,
+            ProblemCode.NOT_ACCEPTABLE,
+            ProblemCode.REQUEST_TIMEOUT,
+            ProblemCode.IDEMPOTENCY_CONFLICT,
+            ProblemCode.JOB_CANCELED,
+            ProblemCode.BODY_TOO_LARGE,
+            ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+            ProblemCode.INVALID_REQUEST,
+            ProblemCode.QUEUE_FULL,
+            ProblemCode.JOB_FAILED,
+            ProblemCode.STORE_UNAVAILABLE,
+            *ALWAYS,
+        ),
+    },
+)
+async def generate(
+    request: Request,
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=10`: answer when the job has ended, but after 10 seconds at the latest."),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="1 to 255 printable characters. The same key and body give the same job for 24 hours."),
+    ] = None,
+) -> Response:
+    """Queues a job and answers 202 with it.
+
+    With `Accept: image/png` (and a count of 1) the answer is the picture itself, as long as it is made in time.
+    """
+    state = _state(request)
+    try:
+        body = schemas.GenerateBody.model_validate(await read_json(request))
+    except ValidationError as error:
+        raise from_validation(error) from None
+    if idempotency_key is not None and not (1 <= len(idempotency_key) <= 255 and idempotency_key.isprintable()):
+        complaint = FieldError("Idempotency-Key", "must have 1 to 255 printable characters")
+        raise ApiError(ProblemCode.INVALID_REQUEST, f"{complaint.field}: {complaint.message}.", errors=[complaint])
+    as_picture = wants_picture(request.headers.get("accept"))
+    if as_picture and body.count != 1:
+        detail = f"image/png can hold one image and {body.count} were asked for. Take count 1, or Accept JSON."
+        raise ApiError(ProblemCode.NOT_ACCEPTABLE, detail)
+
+    job = await state.service.submit(body, idempotency_key)
+    asked = preferred_wait(prefer)
+    seconds = state.settings.wait_limit if asked is None and as_picture else min(asked or 0, state.settings.wait_limit)
+    headers = {"Location": f"/jobs/{job.id}", "Vary": "Accept, Prefer"}
+    if asked is not None:
+        headers["Preference-Applied"] = f"wait={seconds:.0f}"
+    job = await state.service.wait(job, seconds)
+    if as_picture and job.status.is_terminal:
+        picture = await state.service.picture_of(job)
+        headers["Content-Location"] = job.images[0].url
+        return picture_response(request, picture, "no-store", headers)
+    return _json(job, 200 if asked is not None and job.status.is_terminal else 202, headers)
+
+
+@router.get(
+    "/jobs",
+    response_model=schemas.JobPage,
+    summary="List jobs, newest first",
+    tags=["jobs"],
+    responses=problems(ProblemCode.INVALID_REQUEST, *ALWAYS),
+)
+async def list_jobs(request: Request, query: Annotated[schemas.JobsQuery, Query()]) -> Response:
+    """A page of jobs. Follow `next_cursor` for older ones."""
+    return _json(await _state(request).service.jobs(query.status, query.limit, query.cursor))
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=schemas.Job,
+    summary="Look at a job",
+    tags=["jobs"],
+    responses=problems(ProblemCode.JOB_NOT_FOUND, ProblemCode.INVALID_REQUEST, *ALWAYS),
+)
+async def get_job(request: Request, job_id: JobId) -> Response:
+    """The job as it is now. 404 for an id that is unknown or has expired."""
+    return _json(await _state(request).service.job(job_id))
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    response_model=schemas.Job,
+    summary="Cancel a job",
+    tags=["jobs"],
+    responses=problems(ProblemCode.JOB_NOT_FOUND, ProblemCode.JOB_ENDED, ProblemCode.INVALID_REQUEST, *ALWAYS),
+)
+async def cancel_job(request: Request, job_id: JobId) -> Response:
+    """Cancels a queued or running job and answers with it. A running one gives up its slots at the next tick."""
+    return _json(await _state(request).service.cancel(job_id))
+
+
+@router.get(
+    "/images/{name}",
+    response_class=Response,
+    summary="Fetch an image",
+    tags=["flowers"],
+    responses={
+        200: {"description": "The PNG.", "content": PICTURE, "headers": PICTURE_HEADERS},
+        304: NOT_MODIFIED,
+        **problems(
+            ProblemCode.IMAGE_NOT_FOUND,
+            ProblemCode.UNAUTHORIZED,
+            ProblemCode.INTERNAL_ERROR,
+            ProblemCode.STORE_UNAVAILABLE,
+        ),
+    },
+)
+async def get_image(
+    request: Request,
+    name: Annotated[str, Path(description="`<revision>-<seed>-<steps>.png`", examples=["3f9a0c1b2d4e-7-20.png"])],
+) -> Response:
+    """The PNG at its exact address. What is there never changes."""
+    try:
+        address = parse_image_name(name)
+    except ProtocolError:
+        raise _image_not_found(name) from None
+    picture = await _state(request).service.image(address)
+    if picture is None:
+        raise _image_not_found(name)
+    return picture_response(request, picture, FOR_EVER)
+
+
+@router.get(
+    "/flowers/{seed}.png",
+    response_class=Response,
+    summary="Fetch the flower of a seed",
+    tags=["flowers"],
+    responses={
+        200: {
+            "description": "The PNG. `Content-Location` is its exact address.",
+            "content": PICTURE,
+            "headers": PICTURE_HEADERS,
+        },
+        304: NOT_MODIFIED,
+        **problems(
+            ProblemCode.IMAGE_NOT_FOUND,
+            ProblemCode.JOB_CANCELED,
+            ProblemCode.INVALID_REQUEST,
+            ProblemCode.QUEUE_FULL,
+            ProblemCode.JOB_FAILED,
+            ProblemCode.FLOWER_PENDING,
+            ProblemCode.NOT_READY,
+            ProblemCode.STORE_UNAVAILABLE,
+            *ALWAYS,
+        ),
+    },
+)
+async def get_flower(
+    request: Request, seed: Annotated[schemas.AddressSeed, Path()], query: Annotated[schemas.FlowerQuery, Query()]
+) -> Response:
+    """That flower by the bundle that is served, made if need be, which may take a while.
+
+    503 `flower-pending` with Retry-After if it takes longer than the server lets a request wait.
+    """
+    state = _state(request)
+    address = ImageAddress(await state.service.served_revision(), seed, query.steps)
+    picture = await state.service.flower(address, state.settings.wait_limit)
+    return picture_response(request, picture, FOR_A_DAY, {"Content-Location": image_url(address.name)})
+
+
+@router.get(
+    "/model",
+    response_model=schemas.ModelDescription,
+    summary="What is served",
+    tags=["service"],
+    responses=problems(ProblemCode.NOT_READY, *ALWAYS),
+)
+async def get_model(request: Request) -> Response:
+    """The bundle that the workers have loaded: name, hash, image size, training data, recipe, scores."""
+    return Response(
+        await _state(request).service.model(), media_type="application/json", headers={"Cache-Control": "no-cache"}
+    )
+
+
+@router.get(
+    "/health/live",
+    response_model=schemas.Health,
+    summary="Is the front end alive?",
+    tags=["service"],
+    responses=problems(ProblemCode.INTERNAL_ERROR),
+)
+async def get_live() -> Response:
+    """200 as long as this process answers."""
+    return _json(health.live())
+
+
+@router.get(
+    "/health/ready",
+    response_model=schemas.Health,
+    summary="Can flowers be made?",
+    tags=["service"],
+    responses=problems(ProblemCode.NOT_READY, ProblemCode.INTERNAL_ERROR),
+)
+async def get_ready(request: Request) -> Response:
+    """200 when Redis answers and a worker has loaded its bundle and warmed up; else 503 with the reason."""
+    return _json(await health.ready(_state(request).meter))
+
+
+def _image_not_found(name: str) -> ApiError:
+    detail = f"There is no image {name[:64]!r}. GET /flowers/<seed>.png makes the flower of a seed if need be."
+    return ApiError(ProblemCode.IMAGE_NOT_FOUND, detail)

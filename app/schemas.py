@@ -1,0 +1,209 @@
+"""The shapes that clients see, in words of docs/api.md. Pydantic checks them; OpenAPI shows them."""
+
+from __future__ import annotations
+
+import enum
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS
+
+DEFAULT_STEPS: Final = 20
+MAX_PAGE: Final = 100
+
+
+def _exact_integer(value: object) -> object:
+    """JSON has one kind of number, so 20.0 and 2e1 are the integer 20. A bool or a string is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _decimal(value: object) -> object:
+    """An integer in an address has one spelling: decimal digits, no sign, no leading zeros."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"0|[1-9][0-9]{0,19}", value, re.ASCII):
+            raise ValueError("must be an integer, written in decimal digits without leading zeros")
+        return int(value)
+    return value
+
+
+JsonInteger = Annotated[int, BeforeValidator(_exact_integer)]
+AddressInteger = Annotated[int, BeforeValidator(_decimal, json_schema_input_type=int)]
+
+Seed = Annotated[JsonInteger, Field(ge=0, le=MAX_SEED)]
+Steps = Annotated[JsonInteger, Field(ge=1, le=MAX_STEPS)]
+Count = Annotated[JsonInteger, Field(ge=1, le=MAX_COUNT)]
+
+AddressSeed = Annotated[AddressInteger, Field(ge=0, le=MAX_SEED, description="The seed, 0 to 2^53 - 1.", examples=[7])]
+
+
+class JobStatus(enum.StrEnum):
+    """The life of a job: queued, running, then one of the three ends. A worker's death leads back to queued."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+class GenerateBody(BaseModel):
+    """What to make. Every field has a default; unknown fields are refused."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"steps": 20, "seed": 7, "count": 1}, {}, {"seed": None, "count": 4}]},
+    )
+
+    steps: Steps = Field(default=DEFAULT_STEPS, description="Denoising steps of each image. 5 is a sketch, 20 is fine.")
+    seed: Seed | None = Field(
+        default=None, description="Image k has the seed `seed + k`. null: the server draws one and tells it."
+    )
+    count: Count = Field(default=1, description="How many images, each with a seed of its own.")
+
+    @model_validator(mode="after")
+    def _check_last_seed(self) -> GenerateBody:
+        if self.seed is not None and self.seed + self.count - 1 > MAX_SEED:
+            raise ValueError(f"seed + count - 1 must be at most {MAX_SEED}")
+        return self
+
+
+class Request(BaseModel):
+    """What is being made, with the seed that was drawn where none was given."""
+
+    steps: int
+    seed: int
+    count: int
+
+
+class Progress(BaseModel):
+    """How far the job is. `steps_total` = steps x count."""
+
+    steps_done: int = Field(ge=0)
+    steps_total: int = Field(ge=1)
+    images_done: int = Field(ge=0)
+
+
+class QueuePlace(BaseModel):
+    """Where a queued job stands."""
+
+    position: int = Field(ge=1, description="1 is the next to be taken.")
+    eta_seconds: float | None = Field(
+        description="Seconds until the job is expected to be finished, from the measured rate; null without a worker."
+    )
+
+
+class Image(BaseModel):
+    """One finished image. Its address never changes and never shows anything else."""
+
+    seed: int
+    url: str = Field(examples=["/images/3f9a0c1b2d4e-7-20.png"])
+    width: int
+    height: int
+    bytes: int = Field(description="Size of the PNG file.")
+    sha256: str = Field(description="Of the PNG file, in hex; also its ETag.")
+
+
+class Metrics(BaseModel):
+    """Where the time went; null as long as it is not known."""
+
+    queued_seconds: float | None
+    run_seconds: float | None
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457. Programs go by `code`; `detail` is for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/docs#job-not-found"])
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z-]+$")] = Field(examples=["job-not-found"])
+    instance: str
+    request_id: str | None = None
+    errors: list[FieldProblem] | None = None
+
+
+class Job(BaseModel):
+    """One request on its way from the queue to its images."""
+
+    id: str
+    status: JobStatus
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    request: Request
+    progress: Progress
+    queue: QueuePlace | None = Field(description="null unless the job is queued.")
+    images: list[Image] = Field(description="In the order of their seeds; empty until the job has succeeded.")
+    error: Problem | None = Field(description="Why the job failed.")
+    metrics: Metrics
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None = Field(
+        description="Give it as `cursor` to go on; null at the end. Before it, too, a page may be short, or empty."
+    )
+
+
+class JobsQuery(BaseModel):
+    """What to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: JobStatus | None = Field(default=None, description="Only jobs in this state.")
+    limit: AddressInteger = Field(default=20, ge=1, le=MAX_PAGE, description="Jobs on a page.")
+    cursor: str | None = Field(
+        default=None, max_length=64, description="`next_cursor` of the page before.", examples=[None]
+    )
+
+
+class FlowerQuery(BaseModel):
+    """How to make the flower."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: AddressInteger = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS, description="Denoising steps.")
+
+
+class ModelDescription(BaseModel):
+    """The bundle that is served."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    content_hash: str = Field(description="SHA-256 of the bundle's content, in hex.")
+    revision: str = Field(description="The first 12 digits of the hash; part of every image's address.")
+    image_size: int = Field(description="Pixels along a side.")
+    training_data: Any = None
+    recipe: Any = None
+    scores: Any = None
+
+
+class Health(BaseModel):
+    """That it is well."""
+
+    status: str = Field(examples=["ready"])
+    workers: int | None = Field(default=None, description="Workers that are warmed up and alive.")
