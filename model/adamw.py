@@ -1,8 +1,8 @@
 """AdamW as a pure function of its state.
 
-Keras' own optimiser refuses to be one on TensorFlow (``stateless_apply`` raises there), and a training step that is the same
-on every backend, compiled many steps at a time, needs one. The numbers are those of ``keras.optimizers.AdamW``; a test
-holds them together.
+Keras' own optimiser refuses to be one on TensorFlow (``stateless_apply`` raises there), and a training step that is the
+same on every backend, compiled many steps at a time, needs one. The numbers are those of ``keras.optimizers.AdamW``; a
+test holds them together.
 """
 
 from __future__ import annotations

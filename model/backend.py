@@ -19,10 +19,10 @@ def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=accelerated())  # type: ignore[no-any-return]
+        return tf.function(function, jit_compile=accelerated())
     import jax
 
-    return jax.jit(function)  # type: ignore[no-any-return]
+    return jax.jit(function)
 
 
 def value_and_gradients(

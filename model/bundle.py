@@ -1,9 +1,9 @@
 """The serving artefact: one file with all that makes the pixels, and one hash over it.
 
-A bundle is a safetensors file (no code in it, and any safetensors reader opens it). Its tensors are the averaged weights; its
-metadata holds two JSON documents: ``model``, which together with the tensors decides every pixel, and ``card``, which
-tells where it comes from. Each has its own SHA-256, so that a new score in the card leaves the flowers' addresses as they
-are. Loading needs none of the training code.
+A bundle is a safetensors file (no code in it, and any safetensors reader opens it). Its tensors are the averaged
+weights; its metadata holds two JSON documents: ``model``, which together with the tensors decides every pixel, and
+``card``, which tells where it comes from. Each has its own SHA-256, so that a new score in the card leaves the flowers'
+addresses as they are. Loading needs none of the training code.
 """
 
 from __future__ import annotations

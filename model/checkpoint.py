@@ -1,7 +1,7 @@
 """Resumable training state on disk: the last two checkpoints of a run, each whole and checked.
 
-A checkpoint is a safetensors file: the tensors of ``TrainState`` and, as metadata, a JSON object of progress together with a
-SHA-256 over both. Whoever reads it never trusts a file that a crash, a full disk or a bad sector has touched.
+A checkpoint is a safetensors file: the tensors of ``TrainState`` and, as metadata, a JSON object of progress together
+with a SHA-256 over both. Whoever reads it never trusts a file that a crash, a full disk or a bad sector has touched.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Raises:
         CheckpointError: there are checkpoints and all of them are damaged.
     """
-    warnings = []
+    warnings: list[str] = []
     paths = _paths(folder)
     for path in paths:
         try:

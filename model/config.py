@@ -76,14 +76,14 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 0
     decay_share: float = 0.0
-    """Share of the budget, at its end, over which the learning rate goes down to zero (cosine); 0 keeps it constant."""
+    """Share of the budget, at its end, over which the learning rate goes to zero (cosine); 0 keeps it constant."""
     weight_decay: float = 1e-4
     scale_decay: bool = True
     """Whether the learning rate scales the weight decay, as in Keras; the published results were tuned without."""
     ema: float = 0.999
     """Decay a step of the exponential moving average over all weights, batch norm statistics included."""
     ema_warmup: bool = False
-    """Whether the average starts short, decay min(ema, (1 + step) / (10 + step)), so that early samples mean something."""
+    """Whether the average starts short, with decay min(ema, (1 + step) / (10 + step)): early samples mean something."""
     flip: bool = False
     """Whether half of the photos, drawn anew each time, are mirrored left to right."""
     resize: Literal["bilinear", "box", "lanczos"] = "bilinear"
@@ -165,5 +165,5 @@ PRESETS: dict[str, TrainConfig] = {
         sample_steps=4,
     ),
 }
-"""Named recipes: ``flowers64`` is the reference, ``flowers64-patch`` is for hours of a CPU instead of a GPU (a step costs a
-third), ``tiny`` trains in seconds for tests."""
+"""Named recipes: ``flowers64`` is the reference, ``flowers64-patch`` is for hours of a CPU instead of a GPU (a step
+costs a third), ``tiny`` trains in seconds for tests."""

@@ -16,7 +16,7 @@ Pixels = npt.NDArray[np.uint8]
 TFDS_NAME = "oxford_flowers102"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
-"""Antialiased resize filters. ``bilinear`` is the reference's; ``box`` averages areas, which keeps more detail."""
+"""Antialiased resize filters: ``bilinear`` is the reference's; ``box`` averages areas, which keeps more detail."""
 
 
 class DatasetError(Exception):
@@ -25,7 +25,7 @@ class DatasetError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Photos of both splits at every size asked for: uint8 [photos, size, size, 3], the same photos in the same order."""
+    """Photos of both splits, by size: uint8 [photos, size, size, 3], the same photos in the same order at each."""
 
     source: str
     train: dict[int, Pixels]
@@ -47,8 +47,8 @@ def load_dataset(source: str, sizes: Iterable[int], resize: str = "bilinear") ->
     """Read and prepare the photos: centre square crop, then antialiased resize.
 
     Args:
-        source: ``tfds``, or a folder: with subfolders ``train`` and ``valid`` (or ``validation``), else all images below
-            it are split 80/20, always in the same way.
+        source: ``tfds``, or a folder: with subfolders ``train`` and ``valid`` (or ``validation``), else all
+            images below it are split 80/20, always in the same way.
         sizes: the sides in pixels at which they are wanted.
         resize: a name of ``FILTERS``.
 

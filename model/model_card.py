@@ -9,6 +9,15 @@ from typing import Any
 from model.atomic import write_atomically
 from model.bundle import Bundle
 
+_PURPOSE = """\
+A flower depends on the bundle, the seed and the number of steps alone. It is meant for pictures of flowers: for play,
+for tests of image services, for teaching how diffusion works. It knows nothing but flowers, and at a size at which
+botany cannot be read off them."""
+
+_METHOD = """\
+Deterministic sampling of Song, Meng and Ermon 2021 (Denoising Diffusion Implicit Models); network and recipe after the
+Keras example of that name by András Béres."""
+
 
 def write_model_card(folder: Path, bundle: Bundle, pictures: bool = True) -> None:
     """Write the card of ``bundle`` into ``folder``, with links to the run's pictures there if ``pictures``."""
@@ -22,22 +31,19 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
     trained: dict[str, Any] = card.recipe.get("trained", {})
     parts = [
         f"# {bundle.name}",
-        f"A denoising diffusion model of flowers, {bundle.image_size} x {bundle.image_size} pixels, "
-        f"{bundle.network.count_params():,} parameters. Content hash `{bundle.content_hash}`.",
+        (
+            f"A denoising diffusion model of flowers, {bundle.image_size} x {bundle.image_size} pixels, "
+            f"{bundle.network.count_params():,} parameters. Content hash `{bundle.content_hash}`."
+        ),
     ]
     if pictures:
         parts.append("![Flowers of seeds 0 to 31](samples.png)")
     parts += [
         "## Use",
         "```\nbouquet generate --bundle bundle.safetensors --seed 7 --steps 20 -o flower.png\n```",
-        "A flower depends on the bundle, the seed and the number of steps alone. It is meant for pictures of flowers: for "
-        "play, for tests of image services, for teaching how diffusion works. It knows nothing but flowers, at a size at "
-        "which botany cannot be read off them.",
+        _PURPOSE,
         "## Training data",
-        _table(card.training_data)
-        + "\n\nOxford Flowers 102 (Nilsback and Zisserman 2008, Automated Flower Classification over a Large Number of "
-        "Classes) if the source says so: flowers common in the United Kingdom, photographed as people photograph flowers, "
-        "large and in the middle.",
+        _table(card.training_data),
         "## Training",
         _table({name: value for name, value in options.items() if name not in ("network", "schedule")}),
         "Network: " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(bundle.network_config).items()) + ".",
@@ -51,8 +57,7 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         "## Scores",
         _table(card.scores) if card.scores else "Not measured yet: `bouquet evaluate` does it.",
         "## Method",
-        "Deterministic sampling of Song, Meng and Ermon 2021 (Denoising Diffusion Implicit Models); network and recipe "
-        "after the Keras example of that name by András Béres.",
+        _METHOD,
     ]
     return "\n\n".join(parts) + "\n"
 

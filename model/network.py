@@ -30,7 +30,7 @@ def sinusoidal_embedding(noise_variances: Tensor, dims: int, max_frequency: floa
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
 
-class SinusoidalEmbedding(layers.Layer):  # type: ignore[misc]
+class SinusoidalEmbedding(layers.Layer):
     """``sinusoidal_embedding`` as a layer that computes in float32 under every precision policy."""
 
     def __init__(self, dims: int, max_frequency: float) -> None:
@@ -48,10 +48,10 @@ class SinusoidalEmbedding(layers.Layer):  # type: ignore[misc]
 def build_network(config: NetworkConfig, image_size: int, precision: str = "float32", seed: int = 0) -> keras.Model:
     """The U-Net for images of ``image_size`` x ``image_size`` pixels.
 
-    Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0, 1];
-    its output the predicted noises [n, s, s, 3], float32. With the default config it is the network of the Keras DDIM
-    example, whose zero-initialised last convolution makes an untrained network predict zero. The weights have the same
-    shapes at every image size.
+    Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0,
+    1]; its output the predicted noises [n, s, s, 3], float32. With the default config it is the network of the Keras
+    DDIM example, whose zero-initialised last convolution makes an untrained network predict zero. The weights have the
+    same shapes at every image size.
 
     Args:
         precision: a Keras dtype policy; ``mixed_bfloat16`` keeps float32 weights, embedding and output.

@@ -2,15 +2,15 @@
 
 The algorithm, fixed for ever (changing it would change every flower's address; golden tests pin it):
 
-1. Philox4x64-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"), key = (seed, 0), counter from 0, gives
-   one 64-bit word for each value, in row-major order of [height, width, channel].
+1. Philox4x64-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"), key = (seed, 0), counter from 0,
+   gives one 64-bit word for each value, in row-major order of [height, width, channel].
 2. The upper 52 bits k of a word give a uniform u = (k + 1/2) / 2**52, exact in float64 and never 0 or 1.
 3. The inverse of the normal distribution function at u, algorithm AS 241, PPND16 (Wichura 1988), in float64.
 4. Rounded to float32.
 
-Only +, -, *, / and the square root touch the values: IEEE 754 rounds these correctly everywhere, whereas the logarithm of
-the C libraries differs in the last bit from one to the next. The logarithm that AS 241 needs in the tails is therefore
-computed here, from the same five operations.
+Only +, -, *, / and the square root touch the values: IEEE 754 rounds these correctly everywhere, whereas the logarithm
+of the C libraries differs in the last bit from one to the next. The logarithm that AS 241 needs in the tails is
+therefore computed here, from the same five operations.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def _rational(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Floa
 def _log(x: Float64s) -> Float64s:
     """The natural logarithm of positive numbers, from correctly rounded operations alone.
 
-    x = m * 2**e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m - 1) / (m + 1)), whose series converges as 0.0295**k.
+    x = m * 2**e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh((m - 1) / (m + 1)), whose series converges as
+    0.0295**k.
     """
     mantissa, exponent = np.frexp(x)
     small = mantissa < _SQRT_HALF

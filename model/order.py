@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 class PhotoOrder:
-    """An epoch goes ``repetitions`` times through all photos, each time shuffled anew; what fills no batch is dropped."""
+    """An epoch is all photos ``repetitions`` times, each time shuffled anew; what fills no batch is dropped."""
 
     def __init__(self, photos: int, batch_size: int, repetitions: int, seed: int) -> None:
         if photos * repetitions < batch_size:

@@ -1,7 +1,8 @@
 """One training run in its folder: trains until its budget is used, survives any kill, leaves a bundle.
 
 The folder holds ``options.json``, ``checkpoints/``, ``history.csv``, ``tensorboard/``, ``samples/`` (a grid an epoch),
-``loss.png``, ``model.png``, ``MODEL_CARD.md`` and ``bundle.safetensors``. Running it again goes on from the last checkpoint.
+``loss.png``, ``model.png``, ``MODEL_CARD.md`` and ``bundle.safetensors``. Running it again goes on from the last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Run:
         self.history = History(folder, self.progress.history)
         if self.history.rows:
             self.history.write_csv()
-        self._use_size(self.budget.image_size(self.fraction))
+        self._begin_size(self.budget.image_size(self.fraction))
         self._state = self._trainer.initial_state()
         if checkpoint:
             self._state = _state_from(checkpoint, self._state)
@@ -109,8 +110,8 @@ class Run:
     def train(self, on_step: Callable[[Progress, float, float], None], stopped: Callable[[], bool]) -> bool:
         """Train until the budget is used or ``stopped()``; tells whether it is finished.
 
-        ``on_step(progress, noise loss, images a second)`` is called after each compiled call. Whenever this returns, and
-        at least once in ``CHECKPOINT_SECONDS`` of training before that, the state is on disk.
+        ``on_step(progress, noise loss, images a second)`` is called after each compiled call. Whenever this returns,
+        and at least once in ``CHECKPOINT_SECONDS`` of training before that, the state is on disk.
         """
         saved_at = self.progress.seconds
         while self.fraction < 1.0 and not stopped():
@@ -160,8 +161,10 @@ class Run:
 
     def _use_size(self, size: int) -> None:
         """Train at this image size from now on; the weights fit every size."""
-        if getattr(self, "_trainer", None) and self._trainer.image_size == size:
-            return
+        if self._trainer.image_size != size:
+            self._begin_size(size)
+
+    def _begin_size(self, size: int) -> None:
         self._trainer = Trainer(self.config, size, self._normaliser, self._stage_schedule(size))
         self._photos = ops.convert_to_tensor(self.dataset.train[size])
 
@@ -286,8 +289,8 @@ class Run:
                 refused.append("data")
             if refused:
                 raise RunError(
-                    f"{self.folder}: holds a run with other {', '.join(refused)}; give the same options to resume it, or "
-                    "another --out to begin anew"
+                    f"{self.folder}: holds a run with other {', '.join(refused)}; give the same options to resume it, "
+                    "or another --out to begin anew"
                 )
             for name in changed:
                 self._say(f"{name}: {before['options'].get(name)} until now, {options[name]} from here")

@@ -1,4 +1,4 @@
-"""A whole trajectory on its own: the one compiled path that moves pixels, and the reference for every batched use of it."""
+"""A whole trajectory on its own: the one compiled path that moves pixels, the reference for every batched use of it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Tensor = Any
 class Sampler:
     """Runs a bundle's network over trajectories.
 
-    Pixels depend on the bundle, the seed and the number of steps alone: rows never influence one another, and on a CPU a
-    row's bits are the same in a batch of any size.
+    Pixels depend on the bundle, the seed and the number of steps alone: rows never influence one another, and on a CPU
+    a row's bits are the same in a batch of any size.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -63,14 +63,14 @@ class Sampler:
             Compiled once for each n (and each k where there is an accelerator, on which the k steps are one call).
         """
         if self._loops_on_device:
-            return self._compiled_steps(noisy_images, ops.convert_to_tensor(rates))  # type: ignore[no-any-return]
+            return self._compiled_steps(noisy_images, ops.convert_to_tensor(rates))
         pred_images = noisy_images
         for step_rates in rates:
             noisy_images, pred_images = self._compiled_step(noisy_images, ops.convert_to_tensor(step_rates))
         return noisy_images, pred_images
 
     def to_uint8(self, pred_images: Tensor) -> npt.NDArray[np.uint8]:
-        """Normalised images [n, s, s, 3] as pixels 0..255, computed on the host so that rounding is the same everywhere."""
+        """Normalised images [n, s, s, 3] as pixels 0..255; computed on the host, which rounds the same everywhere."""
         images = self.bundle.normaliser.denormalise(ops.convert_to_numpy(pred_images))
         return np.rint(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
 
@@ -100,4 +100,4 @@ class Sampler:
             return self._step(weights, statistics, carry[0], step_rates), None
 
         carry, _ = ops.scan(body, (noisy_images, noisy_images), rates)
-        return carry  # type: ignore[no-any-return]
+        return carry

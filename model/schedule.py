@@ -46,7 +46,7 @@ class Schedule:
             raise ValueError(f"log_snr_shift must be finite, got {self.log_snr_shift}")
 
     def rates(self, times: Any, xp: Any = np) -> Rates:
-        """The rates at diffusion times in [0, 1], of any shape; ``xp`` is numpy or ``keras.ops``, whatever holds them."""
+        """The rates at diffusion times in [0, 1], of any shape; ``xp`` is what holds them: numpy or ``keras.ops``."""
         start, end = math.acos(self.max_signal_rate), math.acos(self.min_signal_rate)
         angles = start + times * (end - start)
         signal, noise = xp.cos(angles), xp.sin(angles)
@@ -60,9 +60,9 @@ class Schedule:
     def step_rates(self, steps: int) -> npt.NDArray[np.float32]:
         """What each step of a whole trajectory needs: float32 [steps, 4], the noisiest step first.
 
-        A row is (signal, noise, next_signal, next_noise): the rates of the image that the step is given and of the image
-        that it leaves. Computed in float64 on the host and rounded once, so that every backend is handed the same bits.
-        Diffusion times are equally spaced from 1 down to 0, as in the Keras DDIM example.
+        A row is (signal, noise, next_signal, next_noise): the rates of the image that the step is given and of the
+        image that it leaves. Computed in float64 on the host and rounded once, so that every backend is handed the same
+        bits. Diffusion times are equally spaced from 1 down to 0, as in the Keras DDIM example.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")

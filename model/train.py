@@ -63,7 +63,7 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; the exit code: 0 finished, 1 failed (with the reason on stderr), 2 bad options, 130 stopped and resumable."""
+    """Train; exit code 0 finished, 1 failed (reason on stderr), 2 bad options, 130 stopped and resumable."""
     options = parser()
     arguments = options.parse_args(argv)
     missing = [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name) is None]

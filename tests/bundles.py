@@ -20,8 +20,8 @@ def make_tiny_bundle(path: Path, seed: int = 0) -> Path:
     """Write a bundle with random weights, images of 16 x 16 pixels; another seed makes another content hash."""
     config = PRESETS["tiny"]
     network = build_network(config.network, TINY_IMAGE_SIZE, seed=seed)
-    # Drawn by numpy, so that every Keras backend gets the same bundle; the last convolution too, which begins at zero (all
-    # flowers would be their bare starting noise), but small, or every pixel would end up black or white.
+    # Drawn by numpy, so that every Keras backend gets the same bundle; the last convolution too, which begins at zero
+    # (all flowers would be their bare starting noise), but small, or every pixel would end up black or white.
     random = np.random.default_rng(seed)
     for kernel in network.trainable_variables:
         scale = 1.0 / np.sqrt(np.prod(kernel.shape[:-1])) if len(kernel.shape) > 1 else 0.1
@@ -33,8 +33,8 @@ def make_tiny_bundle(path: Path, seed: int = 0) -> Path:
         name="tiny",
         network=network,
         network_config=config.network,
-        # A milder schedule than that for training: an untrained network removes no noise, which at a signal rate of 0.02
-        # would be blown up fiftyfold, to nothing but black and white.
+        # A milder schedule than that for training: an untrained network removes no noise, which at a signal rate of
+        # 0.02 would be blown up fiftyfold, to nothing but black and white.
         schedule=Schedule(min_signal_rate=0.6),
         normaliser=Normaliser(np.array([0.5, 0.4, 0.3], np.float32), np.array([0.3, 0.25, 0.2], np.float32)),
         image_size=TINY_IMAGE_SIZE,
