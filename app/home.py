@@ -7,8 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from app.command_error import CommandError
 
-class HomeError(Exception):
+
+class HomeError(CommandError):
     """The home folder cannot be used; the text says why and what to do next."""
 
 

@@ -7,8 +7,10 @@ backlog and are not refused.
 import errno
 import socket
 
+from app.command_error import CommandError
 
-class ListenError(Exception):
+
+class ListenError(CommandError):
     """The address cannot be listened on; the text says why and what to do next."""
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from app.command_error import CommandError
 from app.tether import Tether
 
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, the closing zero included.
@@ -30,7 +31,7 @@ _STOP_GRACE_SECONDS = 15.0
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "arm64", "aarch64": "arm64"}
 
 
-class ValkeyError(Exception):
+class ValkeyError(CommandError):
     """The embedded Valkey cannot run; the text says why and what to do next."""
 
 
@@ -60,6 +61,7 @@ def socket_path(home: Path) -> Path:
 
     A path too long for a socket address is replaced by a folder in /tmp that is named after it.
     """
+    home = home.expanduser().absolute()
     path = home / "queue" / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
@@ -70,6 +72,18 @@ def socket_path(home: Path) -> Path:
 def socket_url(home: Path) -> str:
     """Return the URL of a home's embedded Valkey, as redis-py and BOUQUET_REDIS_URL want it."""
     return f"unix://{quote(str(socket_path(home)))}"
+
+
+def answers(home: Path) -> bool:
+    """Return whether a server answers at the socket of a home, with its data loaded."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(socket_path(home)))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -143,14 +157,7 @@ class EmbeddedValkey:
 
     def is_ready(self) -> bool:
         """Return whether the server answers, with its data loaded."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1.0)
-            try:
-                connection.connect(str(socket_path(self.home)))
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
-            except OSError:
-                return False
+        return answers(self.home)
 
     def log_since(self, offset: int) -> str:
         """Return what the server wrote into its log after `offset` bytes: its last words, when it died."""

@@ -1,0 +1,147 @@
+"""The `bouquet` command. Each subcommand imports what it needs when it runs, so that --help is quick.
+
+What belongs to the model is dispatched by dotted name: the front end never imports it.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_ENTRY_POINTS = {
+    "train": ("model.train:main", "train a model on photos and write a bundle"),
+    "evaluate": ("model.evaluate:main", "score a bundle against photos"),
+    "bench": ("benchmarks.__main__:main", "run the benchmarks (from a checkout of the source)"),
+}
+"""Commands whose arguments, --help included, are read by the function that is named."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 1 failed, 2 wrong options."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command in _ENTRY_POINTS:
+        return _dispatch(command, _ENTRY_POINTS[command][0], rest)
+    if command == "generate" and not any(word.split("=")[0] == "--server" for word in rest):
+        return _dispatch(command, "model.generate:main", rest)
+    options = _parser().parse_args(arguments)
+    return _run(options.command, options.entry_point, options)
+
+
+def _run(command: str, entry_point: str, options: argparse.Namespace) -> int:
+    """Run a command of the front end; tell its foreseen errors in a line."""
+    from app.command_error import CommandError
+    from app.settings import SettingsError
+
+    run: Callable[[argparse.Namespace], int] = _load(entry_point)
+    try:
+        return run(options)
+    except (CommandError, SettingsError) as error:
+        return _fail(command, error)
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells have it
+
+
+def _dispatch(command: str, entry_point: str, arguments: Sequence[str]) -> int:
+    """Run a command of the model, after a look at whether its libraries are there."""
+    from app.libraries import missing_libraries
+
+    if (problem := missing_libraries()) is not None:
+        hint = " Or name a server that has it: --server URL." if command == "generate" else ""
+        return _fail(command, problem + hint)
+    try:
+        run: Callable[[Sequence[str]], int] = _load(entry_point)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.split(".")[0] == "benchmarks":
+            return _fail(command, "The benchmarks are not installed with Bouquet; run them from a checkout of it.")
+        if missing.split(".")[0] in ("app", "model", "worker"):
+            raise
+        return _fail(command, f"The library {missing} is missing. Install it with pip install 'bouquet[train]'.")
+    return run(arguments)
+
+
+def _load(entry_point: str) -> Callable[..., int]:
+    module, _, name = entry_point.partition(":")
+    function: Callable[..., int] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _fail(command: str, problem: object) -> int:
+    print(f"bouquet {command}: {problem}", file=sys.stderr)
+    return 1
+
+
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return a reader of integers within bounds, both included."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        print(f"bouquet {version('bouquet')}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bouquet",
+        description="Flowers out of noise. `bouquet serve` starts everything.",
+        epilog="`bouquet COMMAND --help` explains a command; docs/settings.md lists the BOUQUET_* variables.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, entry_point: str, summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
+        added.set_defaults(entry_point=entry_point)
+        return added
+
+    serve = add("serve", "app.running:serve", "run API, workers and an embedded Valkey; Ctrl-C stops all of it")
+    api = add("api", "app.running:api", "run the HTTP API alone")
+    worker = add("worker", "app.running:worker", "run one worker alone")
+    redis = add("redis", "app.running:embedded_redis", "run the embedded Valkey alone, and tell its URL")
+    for command in (serve, api, worker, redis):
+        command.add_argument("--home", metavar="DIR", help="folder of queue and images (BOUQUET_HOME, ./.bouquet)")
+    for command in (serve, api):
+        command.add_argument("--host", metavar="HOST", help="address to listen on (BOUQUET_HOST, 127.0.0.1)")
+        command.add_argument(
+            "--port",
+            metavar="PORT",
+            type=_integer(0, 65535),
+            help="port to listen on, 0 takes a free one (BOUQUET_PORT, 8000)",
+        )
+    serve.add_argument("--workers", metavar="N", type=_integer(0, 1024), help="worker processes (BOUQUET_WORKERS, 1)")
+    api.add_argument("--listener", type=_integer(3, 2**20), help=argparse.SUPPRESS)  # what `bouquet serve` opened
+
+    generate = add("generate", "app.remote:generate", "make flowers, in this process or on a server (--server URL)")
+    generate.add_argument("--server", metavar="URL", required=True, help="the server to ask")
+    generate.add_argument("--api-key", metavar="KEY", help="for a server that wants one")
+    generate.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
+    generate.add_argument(
+        "--seed", metavar="N", type=_integer(0, 2**53 - 1), help="of the first image (default: the server draws one)"
+    )
+    generate.add_argument("--count", metavar="N", type=_integer(1, 64), default=1, help="images, k with seed + k (1)")
+    generate.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("flower.png"),
+        help="where to (flower.png); several images go to flower-SEED.png",
+    )
+    for name, (_, summary) in _ENTRY_POINTS.items():
+        commands.add_parser(name, help=summary, add_help=False)  # for the list of commands alone: see main
+    return parser

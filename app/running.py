@@ -1,0 +1,139 @@
+"""The commands that run the service: all of it (`bouquet serve`), or a part alone (`api`, `worker`, `redis`)."""
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from app.command_error import CommandError
+from app.home import HomeLock, prepare_home
+from app.libraries import missing_libraries
+from app.listener import local_url, open_listener
+from app.settings import Settings
+from app.tether import Tether
+from app.valkey import EmbeddedValkey, ValkeyError, answers, socket_url, stop
+
+_CONNECTION_GRACE_SECONDS = 5  # for requests that are being answered when the API stops; an integer for uvicorn
+_QUEUE_ANSWER_SECONDS = 5.0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run everything until Ctrl-C or SIGTERM."""
+    settings = Settings.from_environ(home=options.home, host=options.host, port=options.port, workers=options.workers)
+    if settings.workers and (problem := missing_libraries()) is not None:
+        raise CommandError(problem)
+    from app.serve import Plan, run
+
+    settings = settings.model_copy(update={"home": prepare_home(settings.home)})
+    with contextlib.ExitStack() as stack:
+        valkey = None
+        tether = Tether()
+        stack.callback(tether.close)
+        if settings.redis_url is None:
+            stack.enter_context(HomeLock(settings.home, "bouquet serve"))
+            valkey = EmbeddedValkey(settings.home, tether)
+            valkey.command()  # raises where there is none for this machine
+        else:
+            _check_queue(settings.redis_url)
+        listener = stack.enter_context(open_listener(settings.host, settings.port))
+        return run(Plan(settings, listener, settings.redis_url or socket_url(settings.home), valkey, tether))
+
+
+def api(options: argparse.Namespace) -> int:
+    """Run the HTTP API alone; `--listener` is the number of a socket that `bouquet serve` opened."""
+    settings = Settings.from_environ(home=options.home, host=options.host, port=options.port)
+    import uvicorn
+
+    from app.main import create_app
+
+    if options.listener is not None:
+        listener = socket.socket(fileno=options.listener)
+    else:
+        listener = open_listener(settings.host, settings.port)
+        print(f"bouquet api: listening on {local_url(listener)}", flush=True)
+    _set_up_logging(settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        timeout_graceful_shutdown=_CONNECTION_GRACE_SECONDS,
+        server_header=False,
+    )
+    # uvicorn stops in order on these and raises them again afterwards, when they should end nothing more.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    with listener:
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _set_up_logging(level: str) -> None:
+    """One line a request and a message; neither for each probe of health nor for uvicorn's own coming and going."""
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    if level == "info":
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").addFilter(lambda record: '"GET /health/' not in record.getMessage())
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Run one worker alone."""
+    settings = Settings.from_environ(home=options.home)
+    if (problem := missing_libraries()) is not None:
+        raise CommandError(problem)
+    if settings.redis_url is None:
+        if not answers(settings.home):
+            raise CommandError(
+                f"No queue answers in {settings.home}. Start `bouquet redis` or `bouquet serve` with the same --home "
+                "first, or set BOUQUET_REDIS_URL."
+            )
+        os.environ |= {"BOUQUET_HOME": str(settings.home), "BOUQUET_REDIS_URL": socket_url(settings.home)}
+    run: Callable[[], int] = importlib.import_module("worker.__main__").main
+    return run()
+
+
+def embedded_redis(options: argparse.Namespace) -> int:
+    """Run the embedded Valkey alone, until Ctrl-C or SIGTERM."""
+    home = prepare_home(Settings.from_environ(home=options.home).home)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    tether = Tether()
+    server = EmbeddedValkey(home, tether)
+    with HomeLock(home, "bouquet redis"), contextlib.closing(tether):
+        log_length = server.log_path.stat().st_size if server.log_path.exists() else 0
+        process = server.spawn()
+        try:
+            while not server.is_ready() and process.poll() is None:
+                time.sleep(0.01)
+            if process.returncode is None:
+                print(f"bouquet redis: ready. BOUQUET_REDIS_URL={server.url}", flush=True)
+                process.wait()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stop(process)
+            return 0
+        finally:
+            server.clean_up()
+        print(server.log_since(log_length), file=sys.stderr, end="")
+        raise ValkeyError(f"The server ended by itself (exit code {process.returncode}); its log above says why.")
+
+
+def _check_queue(url: str) -> None:
+    """Raise CommandError unless a server answers at BOUQUET_REDIS_URL."""
+    import redis
+
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=_QUEUE_ANSWER_SECONDS, socket_connect_timeout=_QUEUE_ANSWER_SECONDS
+        ) as connection:
+            connection.ping()
+    except (redis.RedisError, ValueError) as error:
+        raise CommandError(
+            f"The queue that BOUQUET_REDIS_URL names does not answer: {error}. Correct the URL, start that server, or "
+            "unset BOUQUET_REDIS_URL to use the embedded Valkey."
+        ) from error
