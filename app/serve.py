@@ -113,7 +113,7 @@ class Supervisor:
                 self._start(self._api)
                 for worker in self._workers:
                     self._start(worker)
-                self._keepers.append(asyncio.create_task(self._announce()))
+                self._watch(asyncio.create_task(self._announce()))
                 await self._stopping.wait()
         finally:
             await self._stop_all()
@@ -145,7 +145,7 @@ class Supervisor:
         if self._valkey is None or self._plan.valkey is None:
             return True
         try:
-            self._valkey.start()
+            self._begin(self._valkey)
         except (ValkeyError, OSError) as error:
             return self._give_up(str(error))
         while not self._plan.valkey.is_ready():  # A long file takes long to load: no limit but its life.
@@ -170,13 +170,22 @@ class Supervisor:
         return False
 
     def _start(self, part: Part) -> None:
-        part.start()
+        self._begin(part)
         self._keep(part)
+
+    def _begin(self, part: Part) -> None:
+        part.start()
+        self._say(f"{part.name} is process {part.process_id}")
 
     # --- keeping ---
 
     def _keep(self, part: Part) -> None:
-        self._keepers.append(asyncio.create_task(self._restart_for_ever(part), name=part.name))
+        self._watch(asyncio.create_task(self._restart_for_ever(part), name=part.name))
+
+    def _watch(self, keeper: asyncio.Task[None]) -> None:
+        """Stop, and show the fault at the end, if a keeper breaks: parts that nobody keeps must not go on."""
+        keeper.add_done_callback(lambda task: self._stopping.set() if task.exception() is not None else None)
+        self._keepers.append(keeper)
 
     async def _restart_for_ever(self, part: Part) -> None:
         delay = _SHORTEST_DELAY_SECONDS
@@ -197,7 +206,7 @@ class Supervisor:
                     return
                 delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
                 try:
-                    part.start()
+                    self._begin(part)
                     break
                 except (ValkeyError, OSError) as error:
                     self._say(f"{part.name} cannot be started ({error}); trying again in {delay:g} s")
