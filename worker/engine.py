@@ -1,7 +1,7 @@
 """One tick: gather the rows, advance them with one call of the network, and nothing else until it is committed.
 
-A tick makes new arrays; only `commit` lets them take the place of the old ones. So a tick that fails, or is thrown away,
-leaves no trace. The engine needs no Redis and no RQ: benchmarks and tests drive it by hand, with a Scheduler.
+A tick makes new arrays; only `commit` lets them take the place of the old ones. So a tick that fails, or is thrown
+away, leaves no trace. The engine needs no Redis and no RQ: benchmarks and tests drive it by hand, with a Scheduler.
 """
 
 from __future__ import annotations

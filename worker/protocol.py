@@ -310,7 +310,8 @@ def enqueue_options(request: GenerationRequest) -> dict[str, Any]:
         queue.enqueue(JOB_FUNCTION, kwargs=request.to_kwargs(), **enqueue_options(request))
 
     No time to live while queued: nothing accepted is ever dropped. Retries come at once, since an interval would need
-    RQ's scheduler process. RQ is imported here and not above, so that this file reads without it.
+    RQ's scheduler process, and at the front, since the job has waited its turn. RQ is imported here and not above, so
+    that this file reads without it.
     """
     from rq import Retry
 
@@ -320,5 +321,5 @@ def enqueue_options(request: GenerationRequest) -> dict[str, Any]:
         "result_ttl": RESULT_TTL,
         "failure_ttl": FAILURE_TTL,
         "ttl": None,
-        "retry": Retry(max=RETRIES),
+        "retry": Retry(max=RETRIES, enqueue_at_front=True),
     }

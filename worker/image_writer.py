@@ -1,0 +1,159 @@
+"""Between the engine and the store, beside the ticks: looks images up, encodes finished ones and stores them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.png import encode_png, is_whole_png, reproduction_metadata
+from worker.protocol import ImageRecord, image_name
+from worker.store import ImageStore, StoreError
+from worker.trajectory import ImageKey
+
+log = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+_FIRST_PAUSE = 0.2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServedBundle:
+    """What images say of the bundle they come from: name, content hash, revision, and their side in pixels."""
+
+    name: str
+    content_hash: str
+    revision: str
+    image_size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the store has of a job's images already."""
+
+    job_id: str
+    found: dict[ImageKey, ImageRecord]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """An image has arrived in the store."""
+
+    key: ImageKey
+    record: ImageRecord
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotStored:
+    """An image could not be encoded or stored; `detail` says why, for people."""
+
+    key: ImageKey
+    code: str
+    detail: str
+
+
+WriterEvent = LookedUp | Stored | NotStored
+
+
+class ImageWriter:
+    """A small thread pool in front of the store; what it has done comes out as events, in any order."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        bundle: ServedBundle,
+        *,
+        patience: float,
+        events: queue.SimpleQueue[WriterEvent | None],
+        threads: int = 2,
+    ) -> None:
+        """Makes the pool.
+
+        Args:
+            store: where the images are.
+            bundle: what they are made with.
+            patience: seconds for which a store that refuses an image is tried again.
+            events: where LookedUp, Stored and NotStored go.
+            threads: how many work at a time.
+        """
+        self._store = store
+        self._bundle = bundle
+        self._patience = patience
+        self._events = events
+        self._hurry = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="images")
+
+    def look_up(self, job_id: str, keys: Sequence[ImageKey]) -> None:
+        """Asks which images are in the store already; a LookedUp event answers, always."""
+        self._pool.submit(self._look_up, job_id, tuple(keys))
+
+    def write(self, keys: Sequence[ImageKey], read: Callable[[], Sequence[Pixels]]) -> None:
+        """Stores images whose pixels `read` gives; for each, a Stored or a NotStored event answers, always."""
+        self._pool.submit(self._read, tuple(keys), read)
+
+    def close(self) -> None:
+        """Stops trying a store that refuses, and ends the threads once they have done what they were given."""
+        self._hurry.set()
+        self._pool.shutdown()
+
+    def _look_up(self, job_id: str, keys: tuple[ImageKey, ...]) -> None:
+        found: dict[ImageKey, ImageRecord] = {}
+        try:
+            for key in keys:
+                data = self._store.get(self._name(key))
+                if data is not None and is_whole_png(data, self._bundle.image_size):
+                    found[key] = self._record(key, data)
+        except Exception:  # then the images are computed; if the store is really broken, storing them says so
+            log.warning("cannot look for the images of job %s in the store", job_id, exc_info=True)
+        self._events.put(LookedUp(job_id, found))
+
+    def _read(self, keys: tuple[ImageKey, ...], read: Callable[[], Sequence[Pixels]]) -> None:
+        try:
+            images = read()
+        except Exception as error:
+            log.exception("cannot read images from the device")
+            for key in keys:
+                self._events.put(NotStored(key, "computation-failed", f"{type(error).__name__}: {error}"))
+            return
+        for key, pixels in zip(keys[1:], images[1:], strict=True):
+            self._pool.submit(self._write, key, pixels)
+        self._write(keys[0], images[0])
+
+    def _write(self, key: ImageKey, pixels: Pixels) -> None:
+        try:
+            metadata = reproduction_metadata(self._bundle.name, self._bundle.content_hash, key.seed, key.steps)
+            data = encode_png(pixels, metadata)
+            self._put(self._name(key), data)
+            self._events.put(Stored(key, self._record(key, data)))
+        except StoreError as error:
+            self._events.put(NotStored(key, "store-failed", str(error)))
+        except Exception as error:
+            log.exception("cannot encode or store the image of seed %d, %d steps", key.seed, key.steps)
+            self._events.put(NotStored(key, "internal-error", f"{type(error).__name__}: {error}"))
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Stores, trying again with growing pauses for as long as the patience lasts."""
+        gives_up = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return self._store.put(name, data)
+            except StoreError:
+                if time.monotonic() + pause > gives_up or self._hurry.wait(pause):
+                    raise
+                pause *= 2
+
+    def _name(self, key: ImageKey) -> str:
+        return image_name(self._bundle.revision, key.seed, key.steps)
+
+    def _record(self, key: ImageKey, data: bytes) -> ImageRecord:
+        size = self._bundle.image_size
+        return ImageRecord(key.seed, self._name(key), size, size, len(data), hashlib.sha256(data).hexdigest())
