@@ -68,7 +68,7 @@ class Claims:
                 except redis.WatchError:
                     continue
                 return None
-        raise redis.RedisError(f"the claim on a key changed at each of {_MAX_RACES} attempts to take it")
+        raise redis.TimeoutError(f"the claim on a key changed at each of {_MAX_RACES} attempts to take it")
 
     async def holder(self, key: str) -> Claim | None:
         """The claim that holds `key`, if any does."""

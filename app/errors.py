@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.store import StoreError
@@ -145,7 +145,10 @@ def install(app: FastAPI) -> None:
             return Response(status_code=204, headers=problem.headers)
         return problem_response(problem, request.scope)
 
-    @app.exception_handler(redis.exceptions.RedisError)
+    # Not answering, answering too late, or answering that it is full, loading, read-only or not durable just now.
+    @app.exception_handler(redis.exceptions.ConnectionError)
+    @app.exception_handler(redis.exceptions.TimeoutError)
+    @app.exception_handler(redis.exceptions.ResponseError)
     async def redis_error(request: Request, error: redis.exceptions.RedisError) -> JSONResponse:
         log.error("Redis does not answer: %s", error)
         return problem_response(queue_unavailable(), request.scope)
@@ -235,9 +238,13 @@ def _from_http(request: Request, error: HTTPException) -> ApiError:
 
 def _allowed_methods(request: Request) -> list[str]:
     """All methods that the address takes, since the router names those of its first route only."""
-    methods = {"OPTIONS"}
-    for route in request.app.routes:
-        matched, _ = route.matches(request.scope)
-        if matched is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+    # Inside a mounted application the root is that application's.
+    scope = {**request.scope, "root_path": request.scope.get("app_root_path", request.scope.get("root_path", ""))}
+    methods = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for route in request.app.routes
+        if (method == "GET" or not isinstance(route, Mount))
+        and route.matches({**scope, "method": method})[0] is Match.FULL
+    }
+    return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))

@@ -96,8 +96,9 @@ class JobQueue:
     def write_job(self, pipeline: AsyncPipeline, job_id: str, request: GenerationRequest) -> JobRecord:
         """Adds to `pipeline` all that puts a job into the queue; nothing is sent before `pipeline.execute()`."""
         job = self._create(job_id, request)
-        pipeline.zadd(JOBS_KEY, {job_id: 0})
+        # First of all, because RQ begins the transaction here if that has not been done.
         self._queue.enqueue_job(job, pipeline=cast("Pipeline", pipeline))
+        pipeline.zadd(JOBS_KEY, {job_id: 0})
         return _queued(job, request)
 
     def write_finished_job(
@@ -196,7 +197,7 @@ class JobQueue:
                 return self._try_to_cancel(job_id)
             except redis.WatchError:
                 continue  # the worker wrote in between: a heartbeat, or the job's end
-        raise redis.RedisError(f"job {job_id} changed at each of {_MAX_RACES} attempts to cancel it")
+        raise redis.TimeoutError(f"job {job_id} changed at each of {_MAX_RACES} attempts to cancel it")
 
     def _try_to_cancel(self, job_id: str) -> bool:
         with self._blocking.pipeline() as pipeline:

@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS
 
@@ -71,11 +71,13 @@ class GenerateBody(BaseModel):
     )
     count: Count = Field(default=1, description="How many images, each with a seed of its own.")
 
-    @model_validator(mode="after")
-    def _check_last_seed(self) -> GenerateBody:
-        if self.seed is not None and self.seed + self.count - 1 > MAX_SEED:
+    @field_validator("count")
+    @classmethod
+    def _check_last_seed(cls, count: int, info: ValidationInfo) -> int:
+        seed = info.data.get("seed")
+        if seed is not None and seed + count - 1 > MAX_SEED:
             raise ValueError(f"seed + count - 1 must be at most {MAX_SEED}")
-        return self
+        return count
 
 
 class Request(BaseModel):
