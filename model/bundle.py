@@ -64,6 +64,8 @@ class Bundle:
     schedule: Schedule
     normaliser: Normaliser
     image_size: int
+    precision: str
+    """The Keras dtype policy that the network computes with: it decides pixels too."""
     network: keras.Model
     content_hash: str
     card: Card
@@ -87,6 +89,7 @@ class Bundle:
             "content_hash": self.content_hash,
             "revision": self.revision,
             "image_size": self.image_size,
+            "precision": self.precision,
             "parameters": self.network.count_params(),
             "network": dataclasses.asdict(self.network_config),
             "schedule": self.schedule.to_json(),
@@ -110,6 +113,7 @@ def save_bundle(
     schedule: Schedule,
     normaliser: Normaliser,
     image_size: int,
+    precision: str = "float32",
     card: Card | None = None,
 ) -> str:
     """Write a bundle, whole or not at all, and return its content hash."""
@@ -120,6 +124,7 @@ def save_bundle(
     model = {
         "name": name,
         "image_size": image_size,
+        "precision": precision,
         "network": dataclasses.asdict(network_config),
         "schedule": schedule.to_json(),
         "pixel_mean": [float(value) for value in normaliser.mean],
@@ -146,7 +151,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         model = json.loads(metadata["model"])
         config = network_from_json(model["network"])
-        network = build_network(config, model["image_size"])
+        network = build_network(config, model["image_size"], model["precision"])
         values = [tensors[_tensor_name(index)] for index in range(model["tensors"])]
         if [value.shape for value in values] != [tuple(variable.shape) for variable in network.variables]:
             raise ValueError("the weights do not have the shapes of the network")
@@ -158,6 +163,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             schedule=Schedule(**model["schedule"]),
             normaliser=Normaliser(np.array(model["pixel_mean"], np.float32), np.array(model["pixel_std"], np.float32)),
             image_size=model["image_size"],
+            precision=model["precision"],
             network=network,
             content_hash=metadata["content_hash"],
             card=Card(**json.loads(metadata["card"])),

@@ -271,6 +271,7 @@ class Run:
             schedule=self._trainer.schedule,
             normaliser=self._normaliser,
             image_size=size,
+            precision="float32",
             network=self._trainer.ema_network(self._state),
             content_hash="",
             card=Card(),
