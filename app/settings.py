@@ -16,9 +16,13 @@ PREFIX: Final = "BOUQUET_"
 WORKER_SETTINGS: Final = frozenset(
     {
         "BOUQUET_BEAT_SECONDS",
+        "BOUQUET_DRAIN_SECONDS",
+        "BOUQUET_JOBS_HELD",
         "BOUQUET_LEASE_SECONDS",
         "BOUQUET_MAINTENANCE_SECONDS",
         "BOUQUET_SLOTS",
+        "BOUQUET_STALL_SECONDS",
+        "BOUQUET_STORE_SECONDS",
     }
 )
 """The variables that only worker/settings.py reads. Named here too, because a misspelt variable must stop every part
