@@ -1,0 +1,123 @@
+// The page: a wish becomes a job, the job a bed of flowers.
+
+import { Problem, cancelJob, makeFlowers, readModel } from "./api.js";
+import { Bed, clearBeds, setCrisp } from "./gallery.js";
+import { follow, inWords } from "./job.js";
+import * as memory from "./memory.js";
+import { WishError, drawSeed, mark, readWish, writeWish } from "./wish.js";
+
+const byId = (id) => document.getElementById(id);
+
+function say(words) {
+  byId("news").textContent = words;
+}
+
+function show(problem) {
+  byId("problem-title").textContent = problem.title ?? "Something went wrong on this page";
+  byId("problem-detail").textContent = problem.detail ?? String(problem.message ?? problem);
+  byId("problem").hidden = false;
+}
+
+const hideProblem = () => { byId("problem").hidden = true; };
+
+async function copy(link) {
+  try {
+    await navigator.clipboard.writeText(link);
+    say("The link was copied.");
+  } catch {
+    window.prompt("The link to this flower:", link); // no clipboard without https, but on localhost
+  }
+}
+
+function more(seed, steps) {
+  const first = Math.max(0, Math.min(seed - 4, Number.MAX_SAFE_INTEGER - 8));
+  writeWish({ seed: first, steps, count: 9 });
+  byId("wish").requestSubmit();
+}
+
+// Draws a job's bed and follows the job.
+async function plant(job) {
+  const bed = new Bed(job, {
+    copy,
+    more,
+    cancel: () => cancelJob(job.id).catch((problem) => problem.code !== "job-ended" && show(problem)),
+  });
+  bed.grow();
+  try {
+    const ended = await follow(
+      job,
+      (now) => bed.progress(now.progress.steps_done / now.progress.steps_total, inWords(now)),
+      (problem) => bed.progress(0, `${problem.title}. Trying again …`),
+    );
+    if (ended.status === "succeeded") {
+      const images = ended.images.map(({ seed, url }) => ({ seed, url }));
+      memory.update({ id: job.id, request: job.request, images });
+      bed.bloom(images);
+      say(images.length === 1 ? "Your flower is in bloom." : `${images.length} flowers are in bloom.`);
+      return;
+    }
+    if (ended.status === "failed") show({ title: "The flowers could not be made", detail: ended.error?.detail });
+    else say("Canceled.");
+  } catch (problem) {
+    show(problem);
+  }
+  memory.forget(job.id);
+  bed.remove();
+}
+
+byId("wish").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  hideProblem();
+  const button = byId("make");
+  button.disabled = true;
+  try {
+    const wish = readWish();
+    const key = [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16)).join("-");
+    const job = await makeFlowers(wish, key);
+    memory.keep({ id: job.id, request: job.request, images: [] });
+    say("Your flowers are growing.");
+    plant(job);
+  } catch (problem) {
+    if (problem instanceof WishError) return;
+    if (problem instanceof Problem && problem.errors.length) {
+      for (const { field, message } of problem.errors) mark(field, message);
+    }
+    show(problem);
+  } finally {
+    button.disabled = false;
+  }
+});
+
+byId("draw").addEventListener("click", drawSeed);
+byId("problem-close").addEventListener("click", hideProblem);
+byId("clear").addEventListener("click", () => {
+  memory.forgetAll();
+  clearBeds();
+  say("The gallery is empty.");
+  byId("seed").focus();
+});
+byId("crisp").checked = memory.isCrisp();
+setCrisp(memory.isCrisp());
+byId("crisp").addEventListener("change", ({ target }) => {
+  memory.setCrisp(target.checked);
+  setCrisp(target.checked);
+});
+
+// What the browser kept, oldest first since each new bed goes to the top.
+for (const kept of memory.beds().reverse()) {
+  const growing = { id: kept.id, request: kept.request, status: "queued", queue: null, images: [],
+    progress: { steps_done: 0, steps_total: kept.request.steps * kept.request.count, images_done: 0 } };
+  if (kept.images.length === 0) plant(growing);
+  else new Bed(kept, { copy, more, cancel: () => {} }).bloom(kept.images);
+}
+
+// A wish may come with the address: /?seed=7&steps=20&count=4
+const asked = new URLSearchParams(location.search);
+const given = (name) => (asked.has(name) ? asked.get(name) : undefined);
+writeWish({ seed: given("seed"), steps: given("steps"), count: given("count") });
+
+readModel()
+  .then((model) => {
+    byId("about").textContent = `Grown by ${model.name}, ${model.image_size} × ${model.image_size} pixels`;
+  })
+  .catch(() => { byId("about").textContent = "No worker has told its model yet"; });

@@ -1,0 +1,74 @@
+// The form: reads a wish, says what is wrong with one, and keeps sliders and numbers together.
+
+const FIELDS = {
+  seed: { lowest: 0n, highest: 2n ** 53n - 1n, optional: true },
+  steps: { lowest: 1n, highest: 1000n },
+  count: { lowest: 1n, highest: 64n },
+};
+
+const field = (name) => document.getElementById(name);
+const helps = Object.fromEntries(
+  Object.keys(FIELDS).map((name) => [name, field(`${name}-help`).textContent]),
+);
+
+export class WishError extends Error {}
+
+// Returns { seed, steps, count }, or marks what is wrong, moves there and throws a WishError.
+export function readWish() {
+  clearMarks();
+  const wish = {};
+  const wrong = [];
+  for (const [name, { lowest, highest, optional }] of Object.entries(FIELDS)) {
+    const text = field(name).value.trim().replaceAll(/[\s_']/g, "");
+    if (text === "" && optional) {
+      wish[name] = null;
+    } else if (/^\d{1,16}$/.test(text) && BigInt(text) >= lowest && BigInt(text) <= highest) {
+      wish[name] = Number(text);
+    } else {
+      wrong.push([name, `Must be a whole number from ${lowest} to ${highest}.`]);
+    }
+  }
+  if (!wrong.length && wish.seed !== null && wish.seed + wish.count - 1 > Number.MAX_SAFE_INTEGER) {
+    wrong.push(["seed", "With so many flowers the last seed would be too large."]);
+  }
+  if (wrong.length) {
+    for (const [name, words] of wrong) mark(name, words);
+    field(wrong[0][0]).focus();
+    throw new WishError(wrong[0][1]);
+  }
+  return wish;
+}
+
+export function mark(name, words) {
+  if (!FIELDS[name]) return;
+  field(name).setAttribute("aria-invalid", "true");
+  field(name).closest(".field").classList.add("wrong");
+  field(`${name}-help`).textContent = words;
+}
+
+function clearMarks() {
+  for (const name of Object.keys(FIELDS)) {
+    field(name).removeAttribute("aria-invalid");
+    field(name).closest(".field").classList.remove("wrong");
+    field(`${name}-help`).textContent = helps[name];
+  }
+}
+
+export function writeWish({ seed, steps, count }) {
+  if (seed !== undefined) field("seed").value = seed ?? "";
+  for (const [name, value] of Object.entries({ steps, count })) {
+    if (value === undefined) continue;
+    field(name).value = value;
+    field(`${name}-slider`).value = value;
+  }
+}
+
+for (const name of ["steps", "count"]) {
+  const slider = field(`${name}-slider`);
+  slider.addEventListener("input", () => { field(name).value = slider.value; });
+  field(name).addEventListener("input", () => { slider.value = field(name).value; });
+}
+
+export function drawSeed() {
+  field("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+}
