@@ -12,16 +12,15 @@ from app.schemas import Job
 def generate(options: argparse.Namespace) -> int:
     """Ask a server for images and write them to files; prints the path of each."""
     output: Path = options.output
-    if output.parent != Path() and not output.parent.is_dir():
-        raise CommandError(f"--output {output}: there is no folder {output.parent}. Make it first.")
     with Client(options.server, options.api_key) as client:
         job = client.submit(options.steps, options.seed, options.count)
         job = client.wait(job, _tell if sys.stderr.isatty() else None)
         for image in job.images:
             path = output
             if options.count > 1:
-                path = output.with_name(f"{output.stem}-{image.seed}{output.suffix or '.png'}")
+                path = output.with_stem(f"{output.stem}-{image.seed}")
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(client.picture(image))
             except OSError as error:
                 raise CommandError(f"--output {path} cannot be written: {error.strerror}.") from error
