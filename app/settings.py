@@ -152,8 +152,8 @@ class Settings(BaseSettings):
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists those that there are."
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), [other.removeprefix(PREFIX) for other in known], n=1)
+    hint = f"Did you mean {PREFIX}{near[0]}?" if near else "docs/settings.md lists those that there are."
     return f"{name} is not a setting. {hint}"
 
 
