@@ -38,7 +38,9 @@ def rows() -> dict[str, list[str]]:
     """BOUQUET_NAME -> the other cells of its row in the page's tables."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("| `")]
-    return {row[0].strip("`"): row[1:] for row in cells}
+    names = [row[0].strip("`") for row in cells]
+    assert len(names) == len(set(names)), "docs/settings.md has a setting twice"
+    return {name: row[1:] for name, row in zip(names, cells, strict=True)}
 
 
 def as_written(default: Any) -> str | None:
