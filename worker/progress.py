@@ -38,7 +38,7 @@ class ProgressBoard:
             return
         with self._connection.pipeline(transaction=False) as pipeline:
             for job_id, value in changed.items():
-                pipeline.hset(progress_key(job_id), mapping=dict(value.to_hash()))
+                pipeline.hset(progress_key(job_id), mapping=value.to_hash())
                 pipeline.expire(progress_key(job_id), _LIFE)
             pipeline.execute()
         self._written |= changed

@@ -217,8 +217,8 @@ class Progress:
     steps_done: int = 0
     images_done: int = 0
 
-    def to_hash(self) -> dict[str, int]:
-        """The fields of the Redis hash at `progress_key`."""
+    def to_hash(self) -> dict[Any, Any]:
+        """The fields of the Redis hash at `progress_key`, for redis-py's `hset(key, mapping=...)`."""
         return {"steps_done": self.steps_done, "images_done": self.images_done}
 
     @classmethod
@@ -272,8 +272,8 @@ class FailureReason:
     """Why a job failed: a stable `code` for programs and a `detail` of one line for people.
 
     A worker ends the failure text it gives RQ with `to_text()`. Codes: `foreign-job`, `invalid-request`,
-    `deadline-exceeded`, `store-failed`, `computation-failed`, `worker-lost` (died under the job, no retries left) and
-    `internal-error` (everything else).
+    `deadline-exceeded`, `stopped` (on request, through RQ), `store-failed`, `computation-failed`, `worker-lost` (died
+    under the job, no retries left) and `internal-error` (everything else).
     """
 
     code: str

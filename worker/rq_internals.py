@@ -44,7 +44,7 @@ LEASE_FIELD: Final = "bouquet_lease"
 """Field of a job's hash: the id of the execution that may finish it."""
 
 _STRANDED_SECONDS: Final = 10.0
-_MAINTENANCE_LOCK_SECONDS: Final = 10
+_MAINTENANCE_LOCK_SECONDS: Final = 5
 
 _QUEUED: Final = JobStatus.QUEUED.value.encode()
 _STARTED: Final = JobStatus.STARTED.value.encode()

@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from worker.engine import Engine, Failure, Outcome
 from worker.image_writer import ImageWriter, LookedUp, NotStored, ServedBundle, Stored, WriterEvent
 from worker.protocol import FailureReason, GenerationRequest, GenerationResult, ImageRecord, Progress
-from worker.scheduler import Scheduler, Tick
+from worker.scheduler import Scheduler
 from worker.store import ImageStore
 from worker.trajectory import ImageKey
 
@@ -140,10 +140,12 @@ class Workshop:
             return 0
         return self._scheduler.remaining_of(job_id) if order.looked_up else order.request.image_steps
 
-    def progress(self, job_id: str) -> Progress:
-        """How far a job is. Raises KeyError if it is not here."""
-        order = self._orders[job_id]
-        return Progress(order.request.image_steps - self.remaining_image_steps(job_id), len(order.records))
+    def progress(self) -> dict[str, Progress]:
+        """How far each job is."""
+        return {
+            job_id: Progress(order.request.image_steps - self.remaining_image_steps(job_id), len(order.records))
+            for job_id, order in self._orders.items()
+        }
 
     def begin_tick(self) -> bool:
         """Begins the next tick, if none runs and there is something to compute; returns whether one runs."""
@@ -257,6 +259,3 @@ class Workshop:
             images = tuple(order.records[key] for key in sorted(order.records))
             seconds = time.monotonic() - order.began
             self._ends.append(Succeeded(job_id, GenerationResult(self._bundle.revision, images, round(seconds, 6))))
-
-
-__all__ = ["Failed", "JobEnd", "ServedBundle", "Succeeded", "Tick", "Workshop"]

@@ -1,0 +1,112 @@
+"""`python -m worker`: one worker, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from worker.settings import SettingsError, WorkerSettings
+
+UNUSABLE_EXIT_CODE: Final = 2
+"""Settings or a bundle that cannot be used: starting again cannot help."""
+UNREACHABLE_EXIT_CODE: Final = 69
+"""The queue's Redis does not answer (EX_UNAVAILABLE of sysexits.h)."""
+INTERRUPTED_EXIT_CODE: Final = 130
+_REDIS_PATIENCE_SECONDS: Final = 30.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a worker; returns the exit code: 0 after an orderly end, else see this file and worker/batch_worker.py."""
+    options = _parse(arguments)
+    try:
+        settings = WorkerSettings.from_environ(
+            home=options.home, redis_url=options.redis_url, bundle=options.bundle, slots=options.slots
+        )
+    except SettingsError as error:
+        print(f"bouquet worker: {error}", file=sys.stderr)
+        return UNUSABLE_EXIT_CODE
+    _set_up_logging(settings.log_level)
+    try:
+        return _run(settings, options.name, burst=options.burst)
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bouquet worker", description=__doc__)
+    parser.add_argument("--home", type=Path, help="folder of the images (BOUQUET_HOME)")
+    parser.add_argument("--redis-url", metavar="URL", help="the queue's Redis or Valkey (BOUQUET_REDIS_URL)")
+    parser.add_argument("--bundle", type=Path, help="the bundle to serve (BOUQUET_BUNDLE)")
+    parser.add_argument("--slots", type=int, metavar="N", help="images computed at the same time (BOUQUET_SLOTS)")
+    parser.add_argument("--name", default=socket.gethostname(), help="what the worker's name begins with")
+    parser.add_argument("--burst", action="store_true", help="end when the queue is empty")
+    return parser.parse_args(arguments)
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    if level != "debug":  # RQ tells each job's life in several lines, at levels that its loggers set themselves
+        for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _run(settings: WorkerSettings, name: str, *, burst: bool) -> int:
+    connection = redis.Redis.from_url(
+        settings.redis_url,
+        socket_connect_timeout=5.0,
+        socket_timeout=10.0,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
+    )
+    if not _wait_for(connection):
+        print("bouquet worker: the queue's Redis does not answer; check BOUQUET_REDIS_URL.", file=sys.stderr)
+        return UNREACHABLE_EXIT_CODE
+    # Imported here, since TensorFlow takes seconds, and whatever can be refused should be before that.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from model.bundle import BundleError
+    from worker.batch_worker import BROKEN_EXIT_CODE, BatchWorker
+    from worker.engine import EngineError
+    from worker.opening import open_workshop
+    from worker.store import StoreError
+
+    unique_name = f"{name}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    worker = BatchWorker(settings, connection, unique_name, lambda: open_workshop(settings))
+    try:
+        worker.work(burst=burst, logging_level=None)
+    except (BundleError, StoreError) as error:
+        print(f"bouquet worker: {error}", file=sys.stderr)
+        return UNUSABLE_EXIT_CODE
+    except EngineError as error:
+        print(f"bouquet worker: {error}", file=sys.stderr)
+        return BROKEN_EXIT_CODE
+    finally:
+        connection.close()
+    return worker.exit_code
+
+
+def _wait_for(connection: redis.Redis) -> bool:
+    """Whether Redis answers, within half a minute: it may be starting just as we are."""
+    gives_up = time.monotonic() + _REDIS_PATIENCE_SECONDS
+    while time.monotonic() < gives_up:
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            return bool(connection.ping())
+        time.sleep(0.2)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
