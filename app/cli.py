@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _ENTRY_POINTS = {
+    "worker": ("app.running:worker", "run one worker alone"),
     "train": ("model.train:main", "train a model on photos and write a bundle"),
     "evaluate": ("model.evaluate:main", "score a bundle against photos"),
     "bench": ("benchmarks.__main__:main", "run the benchmarks (from a checkout of the source)"),
@@ -22,50 +23,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command in _ENTRY_POINTS:
-        return _dispatch(command, _ENTRY_POINTS[command][0], rest)
+        return _compute(command, _ENTRY_POINTS[command][0], rest)
     if command == "generate" and not any(word.split("=")[0] == "--server" for word in rest):
-        return _dispatch(command, "model.generate:main", rest)
+        return _compute(command, "model.generate:main", rest)
     options = _parser().parse_args(arguments)
     return _run(options.command, options.entry_point, options)
 
 
-def _run(command: str, entry_point: str, options: argparse.Namespace) -> int:
-    """Run a command of the front end; tell its foreseen errors in a line."""
+def _compute(command: str, entry_point: str, arguments: Sequence[str]) -> int:
+    """Run a command that needs the model's libraries, after a look at whether they are there."""
+    from app.libraries import missing_libraries
+
+    if not {"-h", "--help"} & set(arguments) and (problem := missing_libraries()) is not None:
+        hint = " Or name a server that has it: --server URL." if command == "generate" else ""
+        return _fail(command, problem + hint)
+    try:
+        return _run(command, entry_point, arguments)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").split(".")[0]
+        if library == "benchmarks":
+            return _fail(command, "The benchmarks are not installed with Bouquet; run them from a checkout of it.")
+        if library in ("app", "model", "worker"):
+            raise
+        return _fail(command, f"The library {library} is missing. Install it with pip install 'bouquet[train]'.")
+
+
+def _run(command: str, entry_point: str, argument: object) -> int:
+    """Call `module:function` with the options; tell foreseen errors in a line."""
     from app.command_error import CommandError
     from app.settings import SettingsError
 
-    run: Callable[[argparse.Namespace], int] = _load(entry_point)
+    module, _, name = entry_point.partition(":")
+    run: Callable[[object], int] = getattr(importlib.import_module(module), name)
     try:
-        return run(options)
+        return run(argument)
     except (CommandError, SettingsError) as error:
         return _fail(command, error)
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells have it
-
-
-def _dispatch(command: str, entry_point: str, arguments: Sequence[str]) -> int:
-    """Run a command of the model, after a look at whether its libraries are there."""
-    from app.libraries import missing_libraries
-
-    if (problem := missing_libraries()) is not None:
-        hint = " Or name a server that has it: --server URL." if command == "generate" else ""
-        return _fail(command, problem + hint)
-    try:
-        run: Callable[[Sequence[str]], int] = _load(entry_point)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.split(".")[0] == "benchmarks":
-            return _fail(command, "The benchmarks are not installed with Bouquet; run them from a checkout of it.")
-        if missing.split(".")[0] in ("app", "model", "worker"):
-            raise
-        return _fail(command, f"The library {missing} is missing. Install it with pip install 'bouquet[train]'.")
-    return run(arguments)
-
-
-def _load(entry_point: str) -> Callable[..., int]:
-    module, _, name = entry_point.partition(":")
-    function: Callable[..., int] = getattr(importlib.import_module(module), name)
-    return function
 
 
 def _fail(command: str, problem: object) -> int:
@@ -111,9 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = add("serve", "app.running:serve", "run API, workers and an embedded Valkey; Ctrl-C stops all of it")
     api = add("api", "app.running:api", "run the HTTP API alone")
-    worker = add("worker", "app.running:worker", "run one worker alone")
     redis = add("redis", "app.running:embedded_redis", "run the embedded Valkey alone, and tell its URL")
-    for command in (serve, api, worker, redis):
+    for command in (serve, api, redis):
         command.add_argument("--home", metavar="DIR", help="folder of queue and images (BOUQUET_HOME, ./.bouquet)")
     for command in (serve, api):
         command.add_argument("--host", metavar="HOST", help="address to listen on (BOUQUET_HOST, 127.0.0.1)")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from app.console import Console
 
 _LONGEST_LINE = 1 << 16
+_HURRY_SECONDS = 3.0
 
 
 def describe_exit(code: int) -> str:
@@ -83,9 +84,14 @@ class Part:
         return await asyncio.shield(self._exit_code)
 
     async def stop(self, grace_seconds: float, hurry: asyncio.Event) -> int | None:
-        """Ask the process to end; force it, and what it started, after `grace_seconds` or once `hurry` is set.
+        """Ask the process to end, ask again once `hurry` is set, and force it when its time is over.
 
-        Returns the exit code, or None if nothing ran.
+        Args:
+            grace_seconds: its time; much less is left of it in a hurry.
+            hurry: that somebody waits impatiently.
+
+        Returns:
+            the exit code, or None if nothing ran.
         """
         if self._process is None:
             return None
@@ -94,11 +100,12 @@ class Part:
         hurried = asyncio.ensure_future(hurry.wait())
         self._process.terminate()
         await asyncio.wait({ended, hurried}, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.is_set() and self._process is not None:
+            self._process.terminate()
+            await asyncio.wait({ended}, timeout=min(grace_seconds, _HURRY_SECONDS))
         hurried.cancel()
         if not ended.done():
-            self._console.line(
-                self.name, f"did not end within {grace_seconds:g} s: forced" if not hurry.is_set() else "forced"
-            )
+            self._console.line(self.name, "did not end in time: forced")
             self._end_group(group)
         return await ended
 

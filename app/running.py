@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.command_error import CommandError
 from app.home import HomeLock, prepare_home
@@ -81,20 +81,22 @@ def _set_up_logging(level: str) -> None:
     logging.getLogger("uvicorn.access").addFilter(lambda record: '"GET /health/' not in record.getMessage())
 
 
-def worker(options: argparse.Namespace) -> int:
-    """Run one worker alone."""
-    settings = Settings.from_environ(home=options.home)
-    if (problem := missing_libraries()) is not None:
-        raise CommandError(problem)
-    if settings.redis_url is None:
+def worker(arguments: Sequence[str]) -> int:
+    """Run one worker alone; worker/__main__.py reads the arguments. Without a URL it takes the home's own queue."""
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--home", "--redis-url"):
+        ours.add_argument(option)
+    given, others = ours.parse_known_args(arguments)
+    settings = Settings.from_environ(home=given.home, redis_url=given.redis_url)
+    if settings.redis_url is None and not {"-h", "--help"} & set(others):
         if not answers(settings.home):
             raise CommandError(
                 f"No queue answers in {settings.home}. Start `bouquet redis` or `bouquet serve` with the same --home "
                 "first, or set BOUQUET_REDIS_URL."
             )
-        os.environ |= {"BOUQUET_HOME": str(settings.home), "BOUQUET_REDIS_URL": socket_url(settings.home)}
-    run: Callable[[], int] = importlib.import_module("worker.__main__").main
-    return run()
+        os.environ["BOUQUET_REDIS_URL"] = socket_url(settings.home)
+    run: Callable[[Sequence[str]], int] = importlib.import_module("worker.__main__").main
+    return run(arguments)
 
 
 def embedded_redis(options: argparse.Namespace) -> int:

@@ -97,11 +97,11 @@ def stop_stubborn(hurried: bool) -> str:
 
 
 def test_a_part_that_does_not_end_in_time_is_forced() -> None:
-    assert "part | did not end within 0.2 s: forced\n" in stop_stubborn(hurried=False)
+    assert stop_stubborn(hurried=False).endswith("part | did not end in time: forced\n")
 
 
-def test_a_part_is_forced_at_once_when_it_must_hurry() -> None:
-    assert stop_stubborn(hurried=True).endswith("part | forced\n")
+def test_a_part_is_forced_long_before_its_time_when_it_must_hurry() -> None:
+    assert stop_stubborn(hurried=True).endswith("part | did not end in time: forced\n")
 
 
 def test_a_part_that_ends_in_time_is_not_forced_and_stopping_twice_is_no_error() -> None:
