@@ -1,0 +1,1 @@
+"""How fast Bouquet is: measured as ratios within one run, since machines differ and are busy."""
