@@ -27,7 +27,7 @@ def make_tiny_bundle(path: Path, seed: int = 0) -> Path:
         scale = 1.0 / np.sqrt(np.prod(kernel.shape[:-1])) if len(kernel.shape) > 1 else 0.1
         kernel.assign(random.normal(0.0, scale, kernel.shape))
     output = network.layers[-1].kernel
-    output.assign(keras.ops.convert_to_numpy(output) * 0.2)
+    output.assign(keras.ops.convert_to_numpy(output.value) * 0.2)
     save_bundle(
         path,
         name="tiny",
