@@ -57,7 +57,8 @@ class Trainer:
         self.optimizer = AdamW(config.weight_decay, config.scale_decay)
         self._normaliser = normaliser
         self._random = keras.random.SeedGenerator(config.seed)
-        self._steps = compile_function(self._train_steps)
+        self._step = compile_function(self._train_step)
+        self._scan = compile_function(self._train_steps)
         self._validate = compile_function(self._validation_losses)
 
     def initial_state(self) -> TrainState:
@@ -86,14 +87,21 @@ class Trainer:
             The new state, and the losses of each step, [k].
         """
         numbers = np.arange(step, step + len(rows))
+        # A step draws a few times, and each draw counts the seed up by one: 16 keeps the steps apart.
         seeds = np.stack([np.full_like(numbers, self.config.seed), numbers * 16], axis=1)
         decays = np.full(len(rows), self.config.ema, np.float32)
         if self.config.ema_warmup:
             decays = np.minimum(decays, (1.0 + numbers) / (10.0 + numbers)).astype(np.float32)
-        state, losses = self._steps(
-            state, photos, rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, decays
-        )
-        return TrainState(*state), Losses(*losses)
+        plan = [rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, decays]
+        if len(rows) > 1 and keras.backend.backend() == "jax":
+            carry, losses = self._scan(list(state), photos, plan)
+            return TrainState(*carry), Losses(*losses)
+        # TensorFlow's scan cannot carry tensors of different shapes; its steps are called one by one.
+        step_losses = []
+        for number in range(len(rows)):
+            state, losses = self._step(state, photos, *(part[number] for part in plan))
+            step_losses.append(losses)
+        return state, Losses(*(ops.stack(kind) for kind in zip(*step_losses, strict=True)))
 
     def validation_losses(self, state: TrainState, photos: Tensor, batch: int) -> Losses:
         """The averaged network's losses on one batch of photos, with noises drawn from the batch's number."""
@@ -109,30 +117,19 @@ class Trainer:
             variable.assign(value)
         return network
 
-    def _train_steps(
-        self,
-        state: TrainState,
-        photos: Tensor,
-        rows: Tensor,
-        seeds: Tensor,
-        learning_rates: Tensor,
-        decays: Tensor,
-    ) -> tuple[Tensors, Tensors]:
-        def body(carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
-            batch_rows, seed, learning_rate, decay = inputs
-            images = ops.take(photos, batch_rows, axis=0)
-            new_state, losses = self._train_step(TrainState(*carry), images, seed, learning_rate, decay)
-            return list(new_state), list(losses)
+    def _train_steps(self, carry: Tensors, photos: Tensor, plan: Tensors) -> tuple[Tensors, Tensors]:
+        """A compiled loop over the steps of ``plan``, each part of which holds one row a step."""
 
-        if rows.shape[0] == 1:
-            carry, losses = body(list(state), [rows[0], seeds[0], learning_rates[0], decays[0]])
-            return carry, [ops.expand_dims(loss, 0) for loss in losses]
-        carry, losses = ops.scan(body, list(state), [rows, seeds, learning_rates, decays])
-        return carry, losses
+        def body(carry: Tensors, step: Tensors) -> tuple[Tensors, Tensors]:
+            state, losses = self._train_step(TrainState(*carry), photos, *step)
+            return list(state), list(losses)
+
+        return ops.scan(body, carry, plan)
 
     def _train_step(
-        self, state: TrainState, images: Tensor, seed: Tensor, learning_rate: Tensor, decay: Tensor
+        self, state: TrainState, photos: Tensor, rows: Tensor, seed: Tensor, learning_rate: Tensor, decay: Tensor
     ) -> tuple[TrainState, Losses]:
+        images = ops.take(photos, rows, axis=0)
         images, noises, rates = self._draw(images, seed, flip=self.config.flip)
         _, (losses, statistics), gradients = value_and_gradients(
             self._loss, state.weights, state.statistics, images, noises, rates, True
