@@ -90,10 +90,16 @@ def _document(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
         title=app.title, version=app.version, summary=app.summary, description=DESCRIPTION, routes=app.routes
     )
     components = document["components"]
-    for model in (schemas.GenerateBody, schemas.Problem):
-        components["schemas"][model.__name__] = model.model_json_schema(ref_template=_REFERENCE)
-        for name, definition in components["schemas"][model.__name__].pop("$defs", {}).items():
-            components["schemas"].setdefault(name, definition)
+    # FastAPI tells of its own validation errors wherever a route says nothing of 422: none of ours answers in that form.
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for model in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(model, None)
+    # Not found by FastAPI, since no route declares them: bodies are read by app.bodies, errors made by app.errors.
+    for shape in (schemas.GenerateBody, schemas.Problem):
+        components["schemas"][shape.__name__] = shape.model_json_schema(ref_template=_REFERENCE)
+        components["schemas"] |= components["schemas"][shape.__name__].pop("$defs", {})
     components["schemas"]["Problem"]["properties"]["code"]["x-codes"] = {
         code.code: {"status": code.status, "title": code.title} for code in ProblemCode
     }

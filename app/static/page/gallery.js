@@ -75,7 +75,7 @@ export class Bed {
     image.addEventListener("error", () => {
       item.classList.add("gone");
       picture.disabled = true;
-      picture.textContent = "No longer kept. “Make” it again with its seed.";
+      picture.textContent = "No longer kept. Make it again with its seed.";
     });
     item.querySelector(".name").textContent = name;
     wire(item, { seed, steps, url }, this.actions, name);
@@ -92,8 +92,8 @@ function wire(root, { seed, steps, url }, actions, name, prefix = ".") {
   download.href = url;
   download.download = `bouquet-${seed}-${steps}.png`;
   copy.setAttribute("aria-label", `Copy link to ${name}`);
-  download.setAttribute("aria-label", `Download ${name}`);
-  more.setAttribute("aria-label", `More like ${name}`);
+  download.setAttribute("aria-label", `Save ${name}`);
+  more.setAttribute("aria-label", `Similar to ${name}`);
 }
 
 function enlarge(flower, actions) {
@@ -121,5 +121,7 @@ function showWhetherEmpty() {
   emptyElement.hidden = !empty;
   document.getElementById("clear").hidden = empty;
 }
+
+showWhetherEmpty();
 
 export const setCrisp = (crisp) => document.body.classList.toggle("crisp", crisp);
