@@ -1,0 +1,79 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from worker.lease_keeper import HUNG_EXIT_CODE, LeaseKeeper
+
+
+def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    gives_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < gives_up, "in vain"
+        time.sleep(0.005)
+
+
+def keeper(beat: Callable[[], None], end: Callable[[int], None] = lambda _: None, stall: float = 60.0) -> LeaseKeeper:
+    return LeaseKeeper(beat, beat_seconds=0.01, lease_seconds=0.1, stall_seconds=stall, end_process=end)
+
+
+def test_it_beats_until_it_is_stopped() -> None:
+    beats: list[float] = []
+    kept = keeper(lambda: beats.append(time.monotonic()))
+    kept.start()
+    until(lambda: len(beats) > 3)
+    kept.stop()
+    stopped_at = time.monotonic()
+    assert all(beat <= stopped_at for beat in beats)
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), RuntimeError("a fault")])
+def test_a_beat_that_fails_is_not_the_last(error: Exception) -> None:
+    beats = []
+
+    def beat() -> None:
+        beats.append(1)
+        raise error
+
+    kept = keeper(beat)
+    kept.start()
+    until(lambda: len(beats) > 2)
+    kept.stop()
+
+
+def test_a_worker_that_hangs_loses_its_leases_and_then_ends() -> None:
+    beats: list[float] = []
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    kept = keeper(lambda: beats.append(time.monotonic()), end, stall=0.1)
+    began = time.monotonic()
+    kept.start()
+    assert ended.wait(5)
+    assert codes == [HUNG_EXIT_CODE]
+    assert beats, "it did not beat while there was hope"
+    assert beats[-1] - began < 0.2
+    assert time.monotonic() - beats[-1] >= 0.1, "it ended before the leases had lapsed"
+
+
+def test_a_pulse_keeps_a_slow_worker_alive() -> None:
+    beats: list[float] = []
+    codes: list[int] = []
+    kept = keeper(lambda: beats.append(time.monotonic()), codes.append, stall=0.2)
+    kept.start()
+    began = time.monotonic()
+
+    def pulsed() -> bool:
+        kept.pulse()
+        return time.monotonic() - began > 0.6
+
+    until(pulsed)
+    kept.stop()
+    assert codes == []
+    assert beats[-1] - began > 0.4

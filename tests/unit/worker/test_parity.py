@@ -1,0 +1,80 @@
+"""The same pixels: a row of a crowded, mixed batch is bit for bit the image that the sampler makes alone."""
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from model.sampling import Sampler
+from worker.engine import Engine, Pixels
+from worker.scheduler import Scheduler
+from worker.trajectory import ImageKey, Trajectory
+
+SLOT_COUNTS = (1, 2, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Bundle, sampler: Sampler) -> Engine:
+    engine = Engine(sampler, tiny_bundle.schedule, tiny_bundle.image_size, SLOT_COUNTS)
+    engine.warm_up()
+    return engine
+
+
+class Crowd:
+    """Drives engine and scheduler, and keeps what they finish and where everyone has been."""
+
+    def __init__(self, engine: Engine, cost_of_a_row: float) -> None:
+        self.engine = engine
+        self.scheduler = Scheduler(SLOT_COUNTS, step_seconds=lambda slots: 0.001 + cost_of_a_row * slots)
+        self.done: dict[ImageKey, Pixels] = {}
+        self.slots: set[int] = set()
+        self.sizes: set[int] = set()
+        self.moved: set[ImageKey] = set()
+        self._seen: dict[Trajectory, int | None] = {}
+
+    def tick(self) -> None:
+        plan = self.scheduler.plan()
+        if plan is None:
+            return
+        self.sizes.add(len(plan.rows))
+        for row in plan.trajectories:
+            assert row.slot is not None
+            self.slots.add(row.slot)
+            if self._seen.setdefault(row, row.slot) != row.slot:
+                self.moved.add(row.key)
+            self._seen[row] = row.slot
+        outcome = self.engine.run(plan)
+        self.engine.commit(outcome)
+        finished = self.scheduler.commit(plan)
+        for trajectory, pixels in zip(finished, self.engine.pixels(outcome, finished), strict=True):
+            self.done[trajectory.key] = pixels
+
+
+@pytest.mark.parametrize(("seed", "cost_of_a_row"), [(1, 0.0), (2, 0.01)], ids=["like a GPU", "like a CPU"])
+def test_a_crowded_mixed_batch_gives_everyones_own_bits(
+    engine: Engine, sampler: Sampler, seed: int, cost_of_a_row: float
+) -> None:
+    random = np.random.default_rng(seed)
+    crowd = Crowd(engine, cost_of_a_row)
+    wanted: list[ImageKey] = []
+    for number in range(16):
+        steps = int(random.integers(1, 51))
+        keys = [ImageKey(int(random.integers(0, 2**53)) + k, steps) for k in range(int(random.integers(1, 4)))]
+        crowd.scheduler.enter(str(number), keys)
+        wanted += keys
+        for _ in range(int(random.integers(0, 12))):
+            crowd.tick()
+    while crowd.scheduler.jobs:
+        crowd.tick()
+    assert crowd.slots == set(range(8)), "not every slot was used"
+    assert crowd.sizes >= {2, 4, 8}, "not every batch size was used"
+    assert crowd.moved, "nobody was ever moved to another slot"
+    assert sorted(crowd.done) == sorted(wanted)
+    for key in wanted:
+        alone = sampler.sample([key.seed], key.steps)[0]
+        np.testing.assert_array_equal(crowd.done[key], alone, err_msg=f"{key}")
+
+
+def test_the_images_differ_at_all(sampler: Sampler) -> None:
+    """Or the test above could not fail."""
+    assert not np.array_equal(sampler.sample([1], 5), sampler.sample([2], 5))
+    assert not np.array_equal(sampler.sample([1], 5), sampler.sample([1], 6))

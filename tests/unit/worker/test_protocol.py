@@ -1,0 +1,189 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.protocol import (
+    MAX_COUNT,
+    MAX_SEED,
+    MAX_STEPS,
+    FailureReason,
+    GenerationRequest,
+    GenerationResult,
+    ImageAddress,
+    ImageRecord,
+    Progress,
+    ProtocolError,
+    WorkerReadiness,
+    enqueue_options,
+    image_name,
+    job_timeout,
+    parse_image_name,
+)
+
+steps = st.integers(1, MAX_STEPS)
+seeds = st.integers(0, MAX_SEED)
+revisions = st.text("0123456789abcdef", min_size=12, max_size=12)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> GenerationRequest:
+    count = draw(st.integers(1, MAX_COUNT))
+    return GenerationRequest(draw(steps), draw(st.integers(0, MAX_SEED - count + 1)), count)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> ImageRecord:
+    seed = draw(seeds)
+    name = image_name(draw(revisions), seed, draw(steps))
+    sides, size = st.integers(1, 4096), st.integers(1, 10**9)
+    digest = draw(st.text("0123456789abcdef", min_size=64, max_size=64))
+    return ImageRecord(seed, name, draw(sides), draw(sides), draw(size), digest)
+
+
+@given(requests())
+def test_a_request_survives_the_queue(request: GenerationRequest) -> None:
+    assert GenerationRequest.from_kwargs(json.loads(json.dumps(request.to_kwargs()))) == request
+
+
+@given(requests())
+def test_image_k_has_seed_plus_k(request: GenerationRequest) -> None:
+    assert request.image_seeds == tuple(request.seed + k for k in range(request.count))
+    assert request.image_steps == request.steps * len(request.image_seeds)
+    assert max(request.image_seeds) <= MAX_SEED
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "field"),
+    [
+        ({"steps": 0, "seed": 1, "count": 1}, "steps"),
+        ({"steps": 1001, "seed": 1, "count": 1}, "steps"),
+        ({"steps": True, "seed": 1, "count": 1}, "steps"),
+        ({"steps": 1.0, "seed": 1, "count": 1}, "steps"),
+        ({"steps": "20", "seed": 1, "count": 1}, "steps"),
+        ({"steps": 1, "seed": -1, "count": 1}, "seed"),
+        ({"steps": 1, "seed": MAX_SEED + 1, "count": 1}, "seed"),
+        ({"steps": 1, "seed": MAX_SEED, "count": 2}, "seed"),
+        ({"steps": 1, "seed": None, "count": 1}, "seed"),
+        ({"steps": 1, "seed": 1, "count": 0}, "count"),
+        ({"steps": 1, "seed": 1, "count": 65}, "count"),
+        ({"steps": 1, "seed": 1}, "count"),
+        ({"steps": 1, "seed": 1, "count": 1, "prompt": "rose"}, "prompt"),
+        ([1, 2, 3], "request"),
+        (None, "request"),
+    ],
+)
+def test_a_bad_request_names_its_field(kwargs: object, field: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        GenerationRequest.from_kwargs(kwargs)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+@given(revisions, seeds, steps)
+def test_an_image_name_can_be_read_back(revision: str, seed: int, count: int) -> None:
+    assert parse_image_name(image_name(revision, seed, count)) == ImageAddress(revision, seed, count)
+
+
+@given(st.text())
+def test_what_is_not_an_image_name_is_refused(text: str) -> None:
+    try:
+        address = parse_image_name(text)
+    except ProtocolError:
+        return
+    assert address.name == text  # one spelling an image, or two URLs would show the same one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "0123456789ab-7-20",
+        "0123456789ab-7-20.PNG",
+        "0123456789AB-7-20.png",
+        "0123456789ab-07-20.png",
+        "0123456789ab--7-20.png",
+        "0123456789ab-7-0.png",
+        "0123456789ab-7-1001.png",
+        "0123456789ab-9007199254740992-20.png",
+        "0123456789ab-7-20.png\n",
+        "0123456789ab-٧-20.png",
+        "../../etc/passwd",
+        "0123456789ab-7-20.png/../x",
+    ],
+)
+def test_names_that_are_nearly_right_are_refused(name: str) -> None:
+    with pytest.raises(ProtocolError):
+        parse_image_name(name)
+
+
+@given(revisions, st.lists(records(), min_size=1, max_size=4), st.floats(0, 1e6))
+def test_a_result_survives_the_queue(revision: str, images: list[ImageRecord], seconds: float) -> None:
+    result = GenerationResult(revision, tuple(images), seconds)
+    assert GenerationResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"revision": "a", "images": {}, "run_seconds": 1}, "Unserializable"])
+def test_a_result_of_another_kind_is_refused(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        GenerationResult.from_json(value)
+
+
+def test_a_record_with_a_bad_digest_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="sha256"):
+        ImageRecord(1, image_name("0" * 12, 1, 1), 64, 64, 100, "xyz")
+
+
+@given(st.integers(0, 64000), st.integers(0, 64))
+def test_progress_survives_redis(steps_done: int, images_done: int) -> None:
+    progress = Progress(steps_done, images_done)
+    stored = {str(name).encode(): str(value).encode() for name, value in progress.to_hash().items()}
+    assert Progress.from_hash(stored) == progress
+
+
+def test_a_job_without_progress_has_not_begun() -> None:
+    assert Progress.from_hash({}) == Progress(0, 0)
+
+
+def test_readiness_survives_redis() -> None:
+    readiness = WorkerReadiness("0123456789ab", 8, 71.5)
+    assert WorkerReadiness.from_json(readiness.to_json()) == readiness
+    with pytest.raises(ProtocolError):
+        WorkerReadiness.from_json(b"{")
+
+
+@given(st.sampled_from(["store-failed", "foreign-job"]), st.text())
+def test_a_failure_reason_is_found_under_any_traceback(code: str, detail: str) -> None:
+    reason = FailureReason(code, detail)
+    found = FailureReason.from_text(f"Traceback (most recent call last):\n  File x\nValueError: y\n{reason.to_text()}")
+    assert found == FailureReason(code, " ".join(detail.split()))
+
+
+def test_failures_of_rq_itself_have_codes() -> None:
+    abandoned = "Moved to FailedJobRegistry, due to AbandonedJobError, at 2026-01-01"
+    assert FailureReason.from_text(abandoned).code == "worker-lost"
+    assert FailureReason.from_text("ValueError: what").code == "internal-error"
+    assert FailureReason.from_text(None).code == "internal-error"
+
+
+@given(requests())
+def test_jobs_are_enqueued_so_that_none_is_dropped(request: GenerationRequest) -> None:
+    options = enqueue_options(request)
+    assert options["ttl"] is None
+    assert options["retry"].max >= 3
+    assert options["retry"].intervals == [0]  # anything else would need RQ's scheduler process
+    assert options["job_timeout"] == job_timeout(request) > 300
+    assert options["result_ttl"] > 0
+    assert options["failure_ttl"] > 0
+
+
+def test_the_protocol_needs_the_standard_library_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import worker.protocol, worker.store;"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before};"
+        "print(sorted(new - sys.stdlib_module_names - {'worker'}))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
