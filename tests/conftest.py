@@ -2,16 +2,9 @@
 
 import os
 
-import pytest
-
 # TensorFlow tells of its CPU features and of missing GPUs on standard error; tests read their children's.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # A developer's own settings must not leak into the tests, nor into the processes that they start.
 for _name in [name for name in os.environ if name.startswith("BOUQUET_")]:
     del os.environ[_name]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors, but for this one: TensorFlow 2.21's variables are older than NumPy 2."""
-    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation doesn't accept:DeprecationWarning")
