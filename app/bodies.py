@@ -12,7 +12,7 @@ from app.errors import ApiError, ProblemCode
 from app.strict_json import parse_json
 
 MAX_BODY_BYTES: Final = 64 * 1024
-BODY_SECONDS: Final = 10.0
+BODY_SECONDS: Final = 5.0
 """In which the whole body must have come."""
 
 _CLOSE: Final = {"Connection": "close"}

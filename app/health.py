@@ -30,7 +30,7 @@ async def ready(meter: LoadMeter) -> Health:
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            load = await meter.look(fresh=True)
+            load = await meter.look(max_age=0)
     except TimeoutError:
         raise _not_ready("redis", f"Redis has not answered within {ANSWER_SECONDS:.0f} seconds.") from None
     except redis.exceptions.RedisError as error:

@@ -96,14 +96,22 @@ class LoadMeter:
         self._lock = asyncio.Lock()
         self._reserved_meanwhile: list[int] = []
 
-    async def look(self, *, fresh: bool = False) -> QueueLoad:
-        """The load, at most half a second old (`fresh`: of this moment), with what was reserved since."""
+    async def look(self, *, max_age: float = math.inf) -> QueueLoad:
+        """The load with what was reserved since: half a second old at most, or `max_age` seconds if that is less."""
         asked_at = time.monotonic()
-        if fresh or asked_at >= self._stale_at:
+        if self._is_stale(asked_at, max_age):
             async with self._lock:
-                if time.monotonic() >= self._stale_at or (fresh and self._looked_at < asked_at):
+                # Whoever waited for the lock may find that the look he wanted has been taken meanwhile.
+                if self._is_stale(asked_at, max_age):
                     await self._look()
         return self._load
+
+    def expire(self) -> None:
+        """Makes the next one look anew: something is known to have changed."""
+        self._stale_at = -math.inf
+
+    def _is_stale(self, now: float, max_age: float) -> bool:
+        return now >= self._stale_at or now > self._looked_at + max_age
 
     def reserve(self, image_steps: int, limit: int) -> int | None:
         """Counts a job that is about to be submitted, and returns its position in the queue.

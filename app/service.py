@@ -95,6 +95,7 @@ class FlowerService:
             raise ApiError(ProblemCode.JOB_ENDED, detail) from None
         if not found:
             raise _job_not_found(job_id)
+        self._meter.expire()
         return await self.job(job_id)
 
     async def jobs(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
@@ -136,7 +137,7 @@ class FlowerService:
         """The revision of the bundle that is served. Raises ApiError `not-ready` as long as there is none."""
         load = await self._meter.look()
         if load.revision is None:
-            load = await self._meter.look(fresh=True)
+            load = await self._meter.look(max_age=0)
         if load.revision is None:
             raise _no_model()
         return load.revision

@@ -31,6 +31,9 @@ RETRY_WITHOUT_WORKER: Final = 30
 
 LONGEST_RETRY: Final = 3600
 
+_AGE_OF_A_REFUSAL: Final = 0.1
+"""Seconds by which the load may be old that a request is refused for. Not 0: refusing must stay cheap in a flood."""
+
 _NO_ANSWER: Final = (JobStatus.FAILED, JobStatus.CANCELED)
 
 
@@ -86,6 +89,9 @@ class Submitter:
             if result is not None:
                 return _Submission(self._queue, job_id, request, result=result)
         position = self._meter.reserve(request.image_steps, self._limit)
+        if position is None:  # but perhaps only by what was there a moment ago
+            load = await self._meter.look(max_age=_AGE_OF_A_REFUSAL)
+            position = self._meter.reserve(request.image_steps, self._limit)
         if position is None:
             raise queue_full(load, request.image_steps, self._limit)
         return _Submission(self._queue, job_id, request, position=position)

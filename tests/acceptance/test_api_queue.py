@@ -64,9 +64,7 @@ def test_full_is_counted_in_image_steps_and_nothing_accepted_is_dropped(idle: ht
     accepted.append(submit(idle, steps=100, count=2))
     problem_of(idle.post("/generate", json={"steps": 1}), 429, "queue-full")
     assert {idle.get(f"/jobs/{job['id']}").json()["status"] for job in accepted} == {"queued"}
-    # A canceled job makes room, at the latest with the next look at the queue.
     idle.delete(f"/jobs/{accepted[0]['id']}")
-    assert idle.get("/health/ready").status_code == 503  # looks anew
     submit(idle, steps=100, count=8)
 
 
@@ -82,7 +80,6 @@ def test_a_refused_wish_does_not_use_up_its_key(idle: httpx.Client) -> None:
     key = {"Idempotency-Key": "refused"}
     problem_of(idle.post("/generate", json={"steps": 7}, headers=key), 429, "queue-full")
     idle.delete(f"/jobs/{full['id']}")
-    assert idle.get("/health/ready").status_code == 503
     assert idle.post("/generate", json={"steps": 8}, headers=key).status_code == 202
 
 
