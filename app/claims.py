@@ -5,6 +5,7 @@ A claim and its job are written in one transaction, so there is never a claim wi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -55,19 +56,18 @@ class Claims:
         """
         name = _key(key)
         for _ in range(_MAX_RACES):
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                await pipeline.watch(name)
-                held = _claim(cast("bytes | None", await pipeline.get(name)))
-                if held is not None and held != replacing:
-                    return held
-                pipeline.multi()
-                pipeline.set(name, json.dumps(dataclasses.asdict(claim)), ex=CLAIM_TTL)
-                write(pipeline)
-                try:
+            # Another claim came first, or the connection broke while watching: look again.
+            with contextlib.suppress(redis.WatchError):
+                async with self._redis.pipeline(transaction=True) as pipeline:
+                    await pipeline.watch(name)
+                    held = _claim(cast("bytes | None", await pipeline.get(name)))
+                    if held is not None and held != replacing:
+                        return held
+                    pipeline.multi()
+                    pipeline.set(name, json.dumps(dataclasses.asdict(claim)), ex=CLAIM_TTL)
+                    write(pipeline)
                     await pipeline.execute()
-                except redis.WatchError:
-                    continue
-                return None
+                    return None
         raise redis.TimeoutError(f"the claim on a key changed at each of {_MAX_RACES} attempts to take it")
 
     async def holder(self, key: str) -> Claim | None:

@@ -90,7 +90,7 @@ def _document(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
         title=app.title, version=app.version, summary=app.summary, description=DESCRIPTION, routes=app.routes
     )
     components = document["components"]
-    # FastAPI tells of its own validation errors wherever a route says nothing of 422: none of ours answers in that form.
+    # FastAPI promises validation errors of its own wherever a route says nothing of 422: none is ever sent.
     for operation in (operation for path in document["paths"].values() for operation in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
