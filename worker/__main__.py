@@ -10,15 +10,20 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from worker.settings import SettingsError, WorkerSettings
+
+if TYPE_CHECKING:
+    from worker.batch_worker import OpenWorkshop
+
+    WorkshopOpener = Callable[[WorkerSettings], OpenWorkshop]
 
 UNUSABLE_EXIT_CODE: Final = 2
 """Settings or a bundle that cannot be used: starting again cannot help."""
@@ -28,8 +33,8 @@ INTERRUPTED_EXIT_CODE: Final = 130
 _REDIS_PATIENCE_SECONDS: Final = 30.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a worker; returns the exit code: 0 after an orderly end, else see this file and worker/batch_worker.py."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Runs a worker with command-line options; returns 0 after an orderly end, else see here and batch_worker.py."""
     options = _parse(arguments)
     try:
         settings = WorkerSettings.from_environ(
@@ -38,14 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"bouquet worker: {error}", file=sys.stderr)
         return UNUSABLE_EXIT_CODE
-    _set_up_logging(settings.log_level)
-    try:
-        return _run(settings, options.name, burst=options.burst)
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT_CODE
+    return run(settings, options.name, burst=options.burst)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bouquet worker", description=__doc__)
     parser.add_argument("--home", type=Path, help="folder of the images (BOUQUET_HOME)")
     parser.add_argument("--redis-url", metavar="URL", help="the queue's Redis or Valkey (BOUQUET_REDIS_URL)")
@@ -65,26 +66,42 @@ def _set_up_logging(level: str) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _run(settings: WorkerSettings, name: str, *, burst: bool) -> int:
+def run(
+    settings: WorkerSettings, name: str, open_workshop: WorkshopOpener | None = None, *, burst: bool = False
+) -> int:
+    """Runs a worker whose name begins with `name`; `open_workshop` replaces that of worker/opening.py."""
+    _set_up_logging(settings.log_level)
     connection = redis.Redis.from_url(
         settings.redis_url,
         socket_connect_timeout=5.0,
         socket_timeout=10.0,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=3),
     )
-    if not _wait_for(connection):
-        print("bouquet worker: the queue's Redis does not answer; check BOUQUET_REDIS_URL.", file=sys.stderr)
-        return UNREACHABLE_EXIT_CODE
+    try:
+        if not _wait_for(connection):
+            print("bouquet worker: the queue's Redis does not answer; check BOUQUET_REDIS_URL.", file=sys.stderr)
+            return UNREACHABLE_EXIT_CODE
+        return _work(settings, name, connection, open_workshop, burst=burst)
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT_CODE
+    finally:
+        connection.close()
+
+
+def _work(
+    settings: WorkerSettings, name: str, connection: redis.Redis, open_workshop: WorkshopOpener | None, *, burst: bool
+) -> int:
     # Imported here, since TensorFlow takes seconds, and whatever can be refused should be before that.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from model.bundle import BundleError
     from worker.batch_worker import BROKEN_EXIT_CODE, BatchWorker
     from worker.engine import EngineError
-    from worker.opening import open_workshop
+    from worker.opening import open_workshop as open_production_workshop
     from worker.store import StoreError
 
+    opener = open_workshop or open_production_workshop
     unique_name = f"{name}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    worker = BatchWorker(settings, connection, unique_name, lambda: open_workshop(settings))
+    worker = BatchWorker(settings, connection, unique_name, lambda: opener(settings))
     try:
         worker.work(burst=burst, logging_level=None)
     except (BundleError, StoreError) as error:
@@ -93,8 +110,6 @@ def _run(settings: WorkerSettings, name: str, *, burst: bool) -> int:
     except EngineError as error:
         print(f"bouquet worker: {error}", file=sys.stderr)
         return BROKEN_EXIT_CODE
-    finally:
-        connection.close()
     return worker.exit_code
 
 
@@ -109,4 +124,9 @@ def _wait_for(connection: redis.Redis) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    # All is booked and signed off. Taking TensorFlow apart object by object would be seconds more, of whoever waits.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

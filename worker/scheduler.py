@@ -112,19 +112,21 @@ class Scheduler:
         return share.remaining if share else 0
 
     def enter(self, job_id: str, images: Iterable[ImageKey]) -> None:
-        """Takes a job in. An image that another job waits for already is computed once for both.
+        """Takes a job in, or more images of one that is here. An image that several want is computed once for all.
 
         Raises:
-            ValueError: the job is here already, or wants no image.
+            ValueError: there is no image.
         """
-        keys = list(dict.fromkeys(images))
-        if job_id in self._shares or not keys:
-            raise ValueError(f"job {job_id} is here already" if keys else f"job {job_id} wants no image")
-        trajectories = [self._trajectories.setdefault(key, Trajectory(key)) for key in keys]
-        for trajectory in trajectories:
-            trajectory.jobs.add(job_id)
-        remaining = sum(trajectory.remaining for trajectory in trajectories)
-        self._shares[job_id] = _Share(self._clock, trajectories, remaining)
+        keys = dict.fromkeys(images)
+        if not keys:
+            raise ValueError(f"job {job_id} wants no image")
+        share = self._shares.setdefault(job_id, _Share(self._clock, [], 0))
+        for key in keys:
+            trajectory = self._trajectories.setdefault(key, Trajectory(key))
+            if job_id not in trajectory.jobs:
+                trajectory.jobs.add(job_id)
+                share.trajectories.append(trajectory)
+                share.remaining += trajectory.remaining
 
     def limit_slots(self, slots: int) -> None:
         """Uses no more slots than that from now on, because the device cannot hold more."""

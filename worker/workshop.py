@@ -86,7 +86,7 @@ class Workshop:
         self._tick_began: float | None = None
         self._orders: dict[str, _Order] = {}
         self._wanted_by: dict[ImageKey, set[str]] = {}
-        self._being_stored: set[ImageKey] = set()
+        self._being_stored: dict[ImageKey, set[str]] = {}
         self._ends: list[JobEnd] = []
 
     @property
@@ -196,7 +196,7 @@ class Workshop:
         finished = self._scheduler.commit(outcome.tick)
         if finished:
             keys = [trajectory.key for trajectory in finished]
-            self._being_stored.update(keys)
+            self._being_stored.update({key: set(self._wanted_by.get(key, ())) for key in keys})
             self._writer.write(keys, lambda: self._engine.pixels(outcome, finished))
 
     def _fail_trajectory(self, failure: Failure) -> None:
@@ -227,13 +227,16 @@ class Workshop:
             case LookedUp(job_id, found):
                 self._compute_what_is_missing(job_id, found)
             case Stored(key, record):
-                self._being_stored.discard(key)
+                self._being_stored.pop(key, None)
                 for job_id in sorted(self._wanted_by.get(key, ())):
                     self._deliver(job_id, key, record)
             case NotStored(key, code, detail):
-                self._being_stored.discard(key)
+                given_for = self._being_stored.pop(key, set())
                 for job_id in sorted(self._wanted_by.get(key, ())):
-                    self._fail(job_id, FailureReason(code, detail))
+                    if job_id in given_for:
+                        self._fail(job_id, FailureReason(code, detail))
+                    elif self._orders[job_id].looked_up:  # it came later, and has a try of its own
+                        self._scheduler.enter(job_id, [key])
 
     def _compute_what_is_missing(self, job_id: str, found: dict[ImageKey, ImageRecord]) -> None:
         if (order := self._orders.get(job_id)) is None or order.looked_up:

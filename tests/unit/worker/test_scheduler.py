@@ -224,14 +224,16 @@ def test_slots_can_be_limited() -> None:
     assert planner.slots == 1, "fewer than the smallest there is cannot be"
 
 
-def test_a_job_cannot_be_here_twice_or_want_nothing() -> None:
+def test_a_job_may_want_more_later_but_never_nothing() -> None:
     planner = scheduler()
-    planner.enter("a", images(0, 1, 1))
-    with pytest.raises(ValueError, match="already"):
-        planner.enter("a", images(0, 1, 1))
+    planner.enter("a", images(0, 2, 3))
+    planner.enter("a", images(1, 2, 3))
+    assert planner.jobs == ("a",)
+    assert planner.remaining_of("a") == 9
     with pytest.raises(ValueError, match="no image"):
         planner.enter("b", [])
     planner.cancel("nobody")
+    assert planner.jobs == ("a",)
 
 
 def test_a_trajectory_refuses_what_its_state_does_not_allow() -> None:

@@ -1,0 +1,368 @@
+"""What can befall a worker, with real processes, real signals and a real Valkey: nothing is lost, nothing done twice.
+
+The workers are tests/light_worker.py, which hold their ticks while a file exists: so the fault strikes when it should.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+from PIL import Image
+from rq.job import Job
+from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+
+from tests.integration.conftest import StartWorker
+from tests.light_worker import REVISION, light_image
+from tests.processes import poll
+from tests.valkey_server import ValkeyServer
+from tests.worker_process import Jobs, WorkerProcess
+from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult, image_name, progress_key
+from worker.store import DirectoryStore
+
+QUEUE_KEY = f"rq:queue:{QUEUE_NAME}"
+INTERMEDIATE_KEY = f"{QUEUE_KEY}:intermediate"
+
+
+class Light:
+    """Starts light workers, and holds their ticks."""
+
+    def __init__(self, start_worker: StartWorker, hold: Path) -> None:
+        self._start = start_worker
+        self._hold = hold
+
+    def start(self, *options: str, **settings: object) -> WorkerProcess:
+        return self._start(command=("-m", "tests.light_worker", "--hold", str(self._hold), *options), **settings)
+
+    def hold(self) -> None:
+        self._hold.touch()
+
+    def release(self) -> None:
+        self._hold.unlink()
+
+
+@pytest.fixture
+def light(start_worker: StartWorker, tmp_path: Path) -> Light:
+    return Light(start_worker, tmp_path / "hold")
+
+
+@pytest.fixture
+def store(store_folder: Path) -> DirectoryStore:
+    return DirectoryStore(store_folder)
+
+
+def registered(client: redis.Redis) -> dict[str, int]:
+    kinds = (StartedJobRegistry, FinishedJobRegistry, FailedJobRegistry, CanceledJobRegistry)
+    return {kind.__name__: int(client.zcard(kind(QUEUE_NAME, connection=client).key)) for kind in kinds}
+
+
+def check_pixels(store: DirectoryStore, results: Sequence[GenerationResult], steps: int) -> None:
+    for result in results:
+        assert result.images
+        for image in result.images:
+            data = store.get(image.name)
+            assert data is not None
+            assert image.name == image_name(REVISION, image.seed, steps)
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), light_image(image.seed, steps))
+
+
+def check_rest(client: redis.Redis, jobs: Sequence[Job], book: Jobs) -> None:
+    """Nothing is left lying about once all jobs have ended."""
+    assert client.llen(QUEUE_KEY) == 0
+    assert client.llen(INTERMEDIATE_KEY) == 0
+    poll(lambda: registered(client)["StartedJobRegistry"] == 0, "no job counts as started")
+    assert [book.successes(job) for job in jobs] == [1] * len(jobs)
+
+
+def begin(light: Light, book: Jobs, client: redis.Redis, posts: Sequence[tuple[int, int, int]]) -> list[Job]:
+    """Posts jobs to a held worker and waits until it has begun them all."""
+    jobs = [book.post(*post) for post in posts]
+    for job in jobs:
+        book.until(job, "started")
+    return jobs
+
+
+def test_a_killed_workers_jobs_are_recovered_by_another(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    light.hold()
+    first = light.start()
+    posted = begin(light, jobs, client, [(20, 100 * number, 3) for number in range(5)])
+    second = light.start()
+    first.kill()
+    light.release()
+    check_pixels(store, jobs.finish(posted), 20)
+    check_rest(client, posted, jobs)
+    assert {jobs.retries_left(job) for job in posted} == {RETRIES - 1}
+    assert second.stop() == 0
+
+
+def test_recovery_takes_no_longer_than_the_lease_and_a_look(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    first = light.start(lease_seconds=3)
+    light.start(lease_seconds=3)
+    (job,) = begin(light, jobs, client, [(20, 1, 1)])
+    holder = job.worker_name if job.refresh() is None else None
+    assert holder is not None
+    victim = first if holder.startswith(first.name) else None
+    if victim is None:
+        pytest.skip("the other worker took it")
+    victim.kill()
+    light.release()
+    jobs.until(job, "finished", seconds=3 + 0.3 + 4.0)
+
+
+def test_short_jobs_are_finished_at_sigterm_and_long_ones_go_back(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    first = light.start("--step-seconds", "0.005")
+    long = jobs.post(1000, 7, 8)  # 8 slots: five seconds at least, with a drain limit of three
+    short = jobs.post(20, 1)
+    jobs.until(long, "started")
+    jobs.until(short, "started", "finished")
+    assert first.stop() == 0
+    assert jobs.status(short) == "finished"
+    assert jobs.status(long) == "queued"
+    assert jobs.retries_left(long) == RETRIES
+    assert client.lrange(QUEUE_KEY, 0, -1) == [long.id.encode()]
+    assert registered(client)["StartedJobRegistry"] == 0
+    light.start()
+    check_pixels(store, jobs.finish([long, short])[:1], 1000)
+    check_rest(client, [long, short], jobs)
+
+
+def test_jobs_go_back_in_the_order_they_came(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    worker = light.start(drain_seconds=0)
+    posted = begin(light, jobs, client, [(50, number, 1) for number in range(6)])
+    worker.send(signal.SIGTERM)
+    poll(lambda: client.llen(QUEUE_KEY) == 6, "all are given back")
+    assert client.lrange(QUEUE_KEY, 0, -1) == [job.id.encode() for job in posted]
+    light.release()
+    assert worker.wait() == 0
+
+
+def test_a_second_signal_gives_everything_back_at_once(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    worker = light.start(drain_seconds=600)
+    (job,) = begin(light, jobs, client, [(5, 1, 1)])
+    worker.send(signal.SIGINT)
+    poll(lambda: b"shutdown" in b"".join(client.keys("*")) or worker.is_running, "it goes on")
+    again = iter(range(1000))
+
+    def gave_back() -> bool:
+        if next(again) % 50 == 49:  # those within a second of the first count as the same
+            worker.send(signal.SIGINT)
+        return client.llen(QUEUE_KEY) == 1
+
+    poll(gave_back, "the job is given back")
+    assert jobs.retries_left(job) == RETRIES
+    light.release()
+    assert worker.wait() == 0
+
+
+def test_a_worker_stopped_beyond_its_lease_finishes_nothing(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    light.hold()
+    sleeper = light.start()
+    posted = begin(light, jobs, client, [(20, 1, 2), (30, 50, 1)])
+    sleeper.send(signal.SIGSTOP)
+    light.release()
+    light.start()
+    results = jobs.finish(posted)
+    sleeper.send(signal.SIGCONT)
+    poll(lambda: "gone to another worker" in sleeper.tail(), "the sleeper notices")
+    assert sleeper.stop() == 0
+    check_pixels(store, results[:1], 20)
+    check_rest(client, posted, jobs)
+
+
+def test_a_hung_worker_ends_itself_and_others_take_over(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    hung = light.start(stall_seconds=1)
+    (job,) = begin(light, jobs, client, [(20, 1, 1)])
+    poll(lambda: registered(client)["StartedJobRegistry"] == 1, "it has a lease")
+    assert hung.wait(30) == 70
+    assert "no progress" in hung.tail()
+    light.release()
+    light.start()
+    jobs.finish([job])
+    check_rest(client, [job], jobs)
+
+
+def test_a_slow_tick_is_not_taken_for_a_hang(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    worker = light.start(lease_seconds=2, stall_seconds=60)
+    (job,) = begin(light, jobs, client, [(20, 1, 1)])
+    started = job.started_at if job.refresh() is None else None
+    key = StartedJobRegistry(QUEUE_NAME, connection=client).key
+    first = client.zrange(key, 0, -1, withscores=True)
+    poll(lambda: client.zrange(key, 0, -1, withscores=True)[0][1] >= first[0][1] + 3, "the lease is renewed", 20)
+    light.release()
+    jobs.finish([job])
+    job.refresh()
+    assert job.started_at == started
+    assert jobs.retries_left(job) == RETRIES
+    assert worker.is_running
+
+
+def test_a_poison_job_fails_alone_and_says_why(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    light.hold()
+    light.start("--poison", "13")
+    mates = [jobs.post(20, 100 * number, 2) for number in range(1, 4)]
+    poisoned = jobs.post(20, 13)
+    for job in (*mates, poisoned):
+        jobs.until(job, "started")
+    light.release()
+    jobs.until(poisoned, "failed")
+    assert jobs.failure(poisoned).code == "computation-failed"
+    assert "seed 13 at 20 steps" in jobs.failure(poisoned).detail
+    assert "poisonous" in jobs.failure(poisoned).detail
+    check_pixels(store, jobs.finish(mates), 20)
+    check_rest(client, mates, jobs)
+
+
+def test_a_store_that_cannot_be_written_fails_the_job_with_the_reason(
+    light: Light, jobs: Jobs, store_folder: Path
+) -> None:
+    worker = light.start()
+    (good,) = jobs.finish([jobs.post(2, 1)])
+    store_folder.rename(store_folder.with_name("gone"))
+    store_folder.write_text("not a folder")
+    job = jobs.post(2, 2, 3)
+    jobs.until(job, "failed")
+    assert jobs.failure(job).code == "store-failed"
+    assert "Not a directory" in jobs.failure(job).detail
+    assert list(store_folder.parent.rglob(".incoming/*")) == []
+    store_folder.unlink()
+    store_folder.with_name("gone").rename(store_folder)
+    jobs.finish([jobs.post(2, 2, 3)])
+    assert worker.is_running
+    assert good.images[0].seed == 1
+
+
+def test_jobs_survive_a_restart_of_the_queue(
+    light: Light, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer, store: DirectoryStore
+) -> None:
+    light.hold()
+    worker = light.start(jobs_held=2)
+    running = begin(light, jobs, client, [(20, 1, 1), (20, 2, 1)])
+    waiting = [jobs.post(20, seed) for seed in (3, 4, 5)]
+    valkey.stop()
+    light.release()
+    valkey.start()
+    check_pixels(store, jobs.finish(running + waiting), 20)
+    check_rest(client, running + waiting, jobs)
+    assert worker.is_running
+    assert worker.stop() == 0
+
+
+def test_a_worker_waits_out_a_queue_that_is_away(
+    light: Light, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
+) -> None:
+    worker = light.start(lease_seconds=2)
+    jobs.finish([jobs.post(1, 1)])
+    valkey.stop()
+    poll(lambda: "trouble with the queue" in worker.tail(), "it notices")
+    valkey.start()
+    jobs.finish([jobs.post(1, 2)])
+    poll(lambda: worker.is_ready(client), "it says that it is ready")
+    assert worker.stop() == 0
+
+
+def test_a_job_stranded_before_its_start_goes_back_with_no_retry_spent(
+    light: Light, jobs: Jobs, client: redis.Redis
+) -> None:
+    """As a worker leaves it that is killed between the move to the intermediate list and the start."""
+    job = jobs.post(2, 1)
+    assert client.lmove(QUEUE_KEY, INTERMEDIATE_KEY) == job.id.encode()
+    light.start()
+    jobs.finish([job], seconds=30)
+    assert jobs.retries_left(job) == RETRIES
+    check_rest(client, [job], jobs)
+
+
+def test_a_maintenance_lock_of_a_killed_worker_holds_nobody_up(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    first = light.start()
+    (job,) = begin(light, jobs, client, [(2, 1, 1)])
+    first.kill()
+    from worker.rq_internals import GenerationQueue
+
+    assert GenerationQueue(QUEUE_NAME, connection=client).acquire_maintenance_lock()
+    light.release()
+    light.start()
+    jobs.finish([job], seconds=20)
+
+
+def test_images_stored_before_a_kill_are_not_computed_again(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    light.hold()
+    first = light.start()
+    (job,) = begin(light, jobs, client, [(2, 1, 1)])
+    name = image_name(REVISION, 1, 2)
+    first.kill()
+    from tests.unit.worker.test_png import pixels
+    from worker.png import encode_png
+
+    planted = encode_png(pixels(8), {"planted": "by the test"})
+    store.put(name, planted)
+    light.release()
+    light.start()
+    (result,) = jobs.finish([job])
+    assert result.images[0].bytes == len(planted)
+    assert store.get(name) == planted
+
+
+def test_a_duplicate_of_a_running_job_is_dropped(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    light.start()
+    (job,) = begin(light, jobs, client, [(5, 1, 1)])
+    client.rpush(QUEUE_KEY, job.id, job.id)
+    poll(lambda: client.llen(QUEUE_KEY) == 0 and client.llen(INTERMEDIATE_KEY) == 0, "the duplicates are gone")
+    light.release()
+    jobs.finish([job])
+    client.rpush(QUEUE_KEY, job.id)  # of a finished job too
+    poll(lambda: client.llen(QUEUE_KEY) == 0 and client.llen(INTERMEDIATE_KEY) == 0, "the duplicate is gone")
+    check_rest(client, [job], jobs)
+
+
+def test_two_workers_share_the_work(light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore) -> None:
+    light.start("--step-seconds", "0.01")
+    light.start("--step-seconds", "0.01")
+    posted = [jobs.post(20, 10 * number, 2) for number in range(40)]
+    check_pixels(store, jobs.finish(posted), 20)
+    for job in posted:
+        job.refresh()
+    by = [sum(job.worker_name.startswith(name) for job in posted) for name in ("worker1-", "worker2-")]
+    assert min(by) >= 5, by
+    check_rest(client, posted, jobs)
+
+
+def test_progress_is_shown_while_a_job_runs(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.start("--step-seconds", "0.02")
+    job = jobs.post(100, 1, 2)
+    poll(lambda: int(client.hget(progress_key(job.id), "steps_done") or 0) > 20, "there is progress")
+    assert 0 < client.ttl(progress_key(job.id)) <= 3600
+    jobs.finish([job])
+
+
+def test_a_job_past_its_deadline_fails(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    from worker.protocol import JOB_FUNCTION, GenerationRequest, enqueue_options
+
+    light.start("--step-seconds", "0.05")
+    request = GenerationRequest(1000, 1)
+    options = enqueue_options(request) | {"job_timeout": 1}
+    late = jobs.queue.enqueue(JOB_FUNCTION, kwargs=request.to_kwargs(), **options)
+    jobs.until(late, "failed")
+    assert jobs.failure(late).code == "deadline-exceeded"
+    jobs.finish([jobs.post(1, 1)])

@@ -1,0 +1,98 @@
+"""A real worker process with a network that costs next to nothing, and that tests can hold, slow down and poison.
+
+All else in it is what production runs. Started as `python -m tests.light_worker --name NAME [options]`; Keras' NumPy
+backend spares it TensorFlow's seconds. Its images are a true function of seed and steps: see `light_image`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SIZE = 8
+REVISION = "0123456789ab"
+CONTENT_HASH = REVISION + 52 * "0"
+
+
+class LightSampler:
+    """One step halves the distance to grey, and leaves a trace of the rates: order and number of steps both show."""
+
+    def __init__(self, hold: Path | None = None, poison: int | None = None, step_seconds: float = 0.0) -> None:
+        from model.noise import starting_noise
+
+        self._hold = hold
+        self._poison = None if poison is None else starting_noise(poison, SIZE)
+        self._step_seconds = step_seconds
+
+    def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        while self._hold is not None and self._hold.exists():
+            time.sleep(0.01)
+        images = np.asarray(noisy_images)
+        if self._poison is not None and any(np.array_equal(image, self._poison) for image in images):
+            raise RuntimeError("this flower is poisonous")
+        for step_rates in rates:
+            images = images * np.float32(0.5) + step_rates[:, 2].reshape(-1, 1, 1, 1)
+        time.sleep(self._step_seconds * len(rates))
+        return images, images
+
+    def to_uint8(self, pred_images: Any) -> npt.NDArray[np.uint8]:
+        scaled = np.clip(np.asarray(pred_images) * 0.25 + 0.5, 0.0, 1.0) * 255.0
+        return np.rint(scaled).astype(np.uint8)
+
+
+def light_image(seed: int, steps: int) -> npt.NDArray[np.uint8]:
+    """What a light worker makes of a seed, computed alone: uint8 [8, 8, 3]."""
+    from model.noise import starting_noise
+    from model.schedule import Schedule
+
+    sampler = LightSampler()
+    images = starting_noise(seed, SIZE)[None]
+    for rates in Schedule().step_rates(steps):
+        images, _ = sampler.advance(images, rates[None, None])
+    return sampler.to_uint8(images)[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--hold", type=Path, help="ticks wait while this file exists")
+    parser.add_argument("--poison", type=int, help="a seed whose images make the network fail")
+    parser.add_argument("--step-seconds", type=float, default=0.0)
+    options = parser.parse_args()
+    os.environ["KERAS_BACKEND"] = "numpy"
+
+    from model.schedule import Schedule
+    from worker.__main__ import run
+    from worker.batch_worker import OpenWorkshop
+    from worker.engine import Engine
+    from worker.image_writer import ServedBundle
+    from worker.scheduler import Scheduler
+    from worker.settings import WorkerSettings
+    from worker.store import open_store
+    from worker.workshop import Workshop
+
+    settings = WorkerSettings.from_environ()
+
+    def open_workshop(settings: WorkerSettings) -> OpenWorkshop:
+        sampler = LightSampler(None, options.poison, options.step_seconds)
+        engine = Engine(sampler, Schedule(), SIZE, (1, 2, 4, 8))
+        engine.warm_up()
+        sampler._hold = options.hold
+        scheduler = Scheduler(engine.slot_counts, step_seconds=engine.step_seconds)
+        served = ServedBundle("light", CONTENT_HASH, REVISION, SIZE)
+        store = open_store(settings.store_location)
+        workshop = Workshop(engine, scheduler, store, served, store_patience=settings.store_seconds)
+        return OpenWorkshop(workshop, {"name": "light", "revision": REVISION}, REVISION)
+
+    return run(settings, options.name, open_workshop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
