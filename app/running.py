@@ -2,14 +2,14 @@
 
 import argparse
 import contextlib
-import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NoReturn
 
 from app.command_error import CommandError
 from app.home import HomeLock, prepare_home
@@ -81,7 +81,7 @@ def _set_up_logging(level: str) -> None:
     logging.getLogger("uvicorn.access").addFilter(lambda record: '"GET /health/' not in record.getMessage())
 
 
-def worker(arguments: Sequence[str]) -> int:
+def worker(arguments: Sequence[str]) -> NoReturn:
     """Run one worker alone; worker/__main__.py reads the arguments. Without a URL it takes the home's own queue."""
     ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in ("--home", "--redis-url"):
@@ -95,8 +95,8 @@ def worker(arguments: Sequence[str]) -> int:
                 "first, or set BOUQUET_REDIS_URL."
             )
         os.environ["BOUQUET_REDIS_URL"] = socket_url(settings.home)
-    run: Callable[[Sequence[str]], int] = importlib.import_module("worker.__main__").main
-    return run(arguments)
+    # Instead of this process, as `bouquet serve` runs it: nothing of the front end stays in memory.
+    os.execv(sys.executable, [sys.executable, "-m", "worker", *arguments])  # noqa: S606 (no shell is wanted)
 
 
 def embedded_redis(options: argparse.Namespace) -> int:
