@@ -124,7 +124,7 @@ def _wait_for(connection: redis.Redis) -> bool:
 
 
 if __name__ == "__main__":
-    exit_code = main()
+    exit_code = main(sys.argv[1:])
     # All is booked and signed off. Taking TensorFlow apart object by object would be seconds more, of whoever waits.
     logging.shutdown()
     sys.stdout.flush()
