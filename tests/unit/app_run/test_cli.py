@@ -108,6 +108,12 @@ sys.exit(app.cli.main([{command!r}, '--steps', '3', '--help']))
     assert result.returncode == 1
 
 
+def test_the_worker_reads_its_own_options() -> None:
+    result = run("worker", "--redis-url", "redis://127.0.0.1", "--slots", "many")
+    assert result.returncode == 2
+    assert "bouquet worker: error: argument --slots" in result.stderr
+
+
 def test_the_range_of_pythons_is_that_of_the_package() -> None:
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     oldest, newest = libraries.OLDEST_PYTHON, libraries.NEWEST_PYTHON
