@@ -8,6 +8,7 @@ from typing import Any
 
 from model.atomic import write_atomically
 from model.bundle import Bundle
+from model.scores import scores_table
 
 _PURPOSE = """\
 A flower depends on the bundle, the seed and the number of steps alone. It is meant for pictures of flowers: for play,
@@ -55,7 +56,7 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         parts += ["![Losses](loss.png)", "![Network](model.png)"]
     parts += [
         "## Scores",
-        _table(card.scores) if card.scores else "Not measured yet: `bouquet evaluate` does it.",
+        scores_table(card.scores) if card.scores else "Not measured yet: `bouquet evaluate` does it.",
         "## Method",
         _METHOD,
     ]
