@@ -156,7 +156,9 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "tiny": TrainConfig(
         preset="tiny",
-        network=NetworkConfig(widths=(8, 16), block_depth=1, embedding_dims=8),
+        # 32 embedding dimensions, not fewer: sines then come in whole vectors of 16. A vector that is not full is
+        # computed by other code, and an image alone would not have the bits that it has in a batch.
+        network=NetworkConfig(widths=(8, 16), block_depth=1),
         stages=(Stage(16, 1.0),),
         repetitions=1,
         batch_size=8,

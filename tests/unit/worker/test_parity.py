@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle
+from model.noise import starting_noise
 from model.sampling import Sampler
 from worker.engine import Engine, Pixels
 from worker.scheduler import Scheduler
@@ -72,6 +73,18 @@ def test_a_crowded_mixed_batch_gives_everyones_own_bits(
     for key in wanted:
         alone = sampler.sample([key.seed], key.steps)[0]
         np.testing.assert_array_equal(crowd.done[key], alone, err_msg=f"{key}")
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_a_row_has_the_same_floats_in_a_batch_of_any_size(tiny_bundle: Bundle, sampler: Sampler, count: int) -> None:
+    """Stricter than pixels, whose rounding to 8 bits would hide most differences."""
+    images = np.stack([starting_noise(seed, tiny_bundle.image_size) for seed in range(count)])
+    rates = np.stack([tiny_bundle.schedule.step_rates(steps)[0] for steps in range(1, count + 1)])
+    together = [np.asarray(array) for array in sampler.advance(images, rates[None])]
+    for row in range(count):
+        alone = sampler.advance(images[row : row + 1], rates[None, row : row + 1])
+        for array, lonely in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(array[row : row + 1], np.asarray(lonely))
 
 
 def test_the_images_differ_at_all(sampler: Sampler) -> None:
