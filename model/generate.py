@@ -14,7 +14,9 @@ BATCH_SIZE = 16
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="bouquet generate", description="Make flowers here; with --server URL, on a server.")
+    parser = argparse.ArgumentParser(
+        prog="bouquet generate", description="Make flowers here; with --server URL, on a server."
+    )
     parser.add_argument(
         "--steps", type=int, default=20, help=f"diffusion steps, 1 to {MAX_STEPS} (default %(default)s)"
     )
