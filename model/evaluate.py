@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import sys
@@ -105,7 +106,8 @@ def _evaluate(arguments: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     wanted, size = arguments.features, arguments.size or bundle.image_size
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    extractors = available_extractors(say) if wanted == "auto" else {wanted: EXTRACTORS[wanted]()}
+    with contextlib.redirect_stdout(sys.stderr):  # where Keras tells of a download
+        extractors = available_extractors(say) if wanted == "auto" else {wanted: EXTRACTORS[wanted]()}
     dataset = load_dataset(arguments.data, [size], RESIZE)
     for skipped in dataset.skipped:
         say(f"skipped {skipped}")

@@ -124,6 +124,15 @@ def test_the_card_is_written_where_asked_for(data: Path, tmp_path: Path, capsys:
     assert load_bundle(path).card.scores == json.loads(capsys.readouterr().out)["scores"]
 
 
+def test_json_is_all_that_is_printed(evaluated: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def talkative() -> FeatureExtractor:
+        print("Downloading data")
+        return colours
+
+    monkeypatch.setitem(EXTRACTORS, "lite0", talkative)
+    assert evaluated("--features", "lite0")["by_steps"]
+
+
 def test_people_get_a_table_and_progress(bundle: Path, data: Path, capsys: Capture) -> None:
     assert main([str(bundle), "--data", str(data), "--images", "8", "--steps", "1,2"]) == 0
     printed = capsys.readouterr()
