@@ -1,7 +1,8 @@
 """A real worker process with a network that costs next to nothing, and that tests can hold, slow down and poison.
 
-All else in it is what production runs. Started as `python -m tests.light_worker --name NAME [options]`; Keras' NumPy
-backend spares it TensorFlow's seconds. Its images are a true function of seed and steps: see `light_image`.
+All else in it is what production runs. `python -m tests.light_worker --name NAME [options]` starts one, and
+tests/nursery.py many; Keras' NumPy backend spares them TensorFlow. Their images are a true function of seed and steps:
+`light_image`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,13 @@ def light_image(seed: int, steps: int) -> npt.NDArray[np.uint8]:
     return sampler.to_uint8(images)[0]
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
     parser.add_argument("--hold", type=Path, help="ticks wait while this file exists")
     parser.add_argument("--poison", type=int, help="a seed whose images make the network fail")
     parser.add_argument("--step-seconds", type=float, default=0.0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     os.environ["KERAS_BACKEND"] = "numpy"
 
     from model.schedule import Schedule
@@ -95,4 +97,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

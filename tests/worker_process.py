@@ -15,6 +15,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from tests.nursery import Child, Nursery
 from tests.processes import poll
 from worker.protocol import (
     JOB_FUNCTION,
@@ -37,20 +38,19 @@ SHORT_LEASES = {
 
 
 class WorkerProcess:
-    """A worker that is started at once; `log` is a file with what it writes."""
+    """A worker that has been started; `log` is a file with what it writes."""
 
-    def __init__(
-        self,
-        name: str,
-        log: Path,
-        environment: Mapping[str, str],
-        command: Sequence[str] = ("-m", "worker"),
-    ) -> None:
+    def __init__(self, name: str, log: Path, process: subprocess.Popen[bytes] | Child) -> None:
         self.name = name
         self.log = log
+        self.process = process
+
+    @classmethod
+    def start(cls, name: str, log: Path, environment: Mapping[str, str]) -> WorkerProcess:
+        """A production worker."""
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *command, "--name", name],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "--name", name],
                 cwd=ROOT,
                 env=os.environ | SHORT_LEASES | dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -58,6 +58,14 @@ class WorkerProcess:
                 stderr=output,
                 start_new_session=True,
             )
+        return cls(name, log, process)
+
+    @classmethod
+    def start_light(
+        cls, nursery: Nursery, name: str, log: Path, environment: Mapping[str, str], options: Sequence[str]
+    ) -> WorkerProcess:
+        """A light worker; see tests/light_worker.py for its options."""
+        return cls(name, log, nursery.start(["--name", name, *options], SHORT_LEASES | dict(environment), log))
 
     @property
     def is_running(self) -> bool:

@@ -98,6 +98,7 @@ class BatchWorker(BaseWorker):
             serializer=JSONSerializer,
             log_job_description=False,
         )
+        self._queue.patience = min(self._queue.patience, settings.lease_seconds)
         self.exit_code = 0
         self._settings = settings
         self._open_workshop = open_workshop

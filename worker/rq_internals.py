@@ -44,6 +44,7 @@ LEASE_FIELD: Final = "bouquet_lease"
 """Field of a job's hash: the id of the execution that may finish it."""
 
 _STRANDED_SECONDS: Final = 10.0
+"""How long a job may be between queue and start: a worker needs milliseconds."""
 _MAINTENANCE_LOCK_SECONDS: Final = 5
 
 _QUEUED: Final = JobStatus.QUEUED.value.encode()
@@ -136,13 +137,15 @@ class PatientIntermediateQueue(IntermediateQueue):
     RQ would fail it after a minute, and spend one of its retries.
     """
 
+    patience = _STRANDED_SECONDS
+
     def cleanup(self, worker: BaseWorker, queue: Queue) -> None:
-        """Puts back what has been here for ten seconds: its worker died, or is stopped and will find it gone."""
+        """Puts back what has been here beyond our patience: its worker died, or is stopped and will find it gone."""
         for job_id in self.get_job_ids():
             if self.set_first_seen(job_id):
                 continue
             first_seen = self.get_first_seen(job_id)
-            if first_seen is None or (now() - first_seen).total_seconds() < _STRANDED_SECONDS:
+            if first_seen is None or (now() - first_seen).total_seconds() < self.patience:
                 continue
             keys = [self.key, self.queue_key, self.get_first_seen_key(job_id)]
             if self.connection.eval(_PUT_BACK, len(keys), *keys, job_id):
@@ -153,10 +156,14 @@ class GenerationQueue(Queue):
     """RQ's queue with generation jobs, a patient intermediate queue and a maintenance lock that soon lapses."""
 
     job_class = GenerationJob
+    patience = _STRANDED_SECONDS
+    """Seconds that a job may be between queue and start."""
 
     @property
     def intermediate_queue(self) -> IntermediateQueue:
-        return PatientIntermediateQueue(self.key, connection=self.connection)
+        jobs = PatientIntermediateQueue(self.key, connection=self.connection)
+        jobs.patience = self.patience
+        return jobs
 
     def acquire_maintenance_lock(self) -> bool:
         """RQ's own lock outlives a killed holder by a quarter of an hour, in which nobody's jobs would be recovered."""

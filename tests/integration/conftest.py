@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.nursery import Nursery
 from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
@@ -47,25 +48,28 @@ def store_folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
-def start_worker(
-    valkey: ValkeyServer, client: redis.Redis, tmp_path: Path, tiny_bundle_path: Path, store_folder: Path
+def start_light_worker(
+    valkey: ValkeyServer, client: redis.Redis, tmp_path: Path, store_folder: Path, nursery: Nursery
 ) -> Iterator[StartWorker]:
-    """Starts workers that are ended with the test; keywords are settings, say slots=4. `ready=False` does not wait."""
+    """Starts light workers that are ended with the test; keywords are settings, say slots=4."""
     started: list[WorkerProcess] = []
     numbers = itertools.count(1)
 
-    def start(*, ready: bool = True, command: tuple[str, ...] = ("-m", "worker"), **settings: object) -> WorkerProcess:
+    def start(*options: str, **settings: object) -> WorkerProcess:
         name = f"worker{next(numbers)}"
-        environment = {
-            "BOUQUET_REDIS_URL": valkey.url,
-            "BOUQUET_STORE": str(store_folder),
-            "BOUQUET_BUNDLE": str(tiny_bundle_path),
-        } | {f"BOUQUET_{setting.upper()}": str(value) for setting, value in settings.items()}
-        worker = WorkerProcess(name, tmp_path / f"{name}.log", environment, command)
+        environment = {"BOUQUET_REDIS_URL": valkey.url, "BOUQUET_STORE": str(store_folder)}
+        environment |= {f"BOUQUET_{setting.upper()}": str(value) for setting, value in settings.items()}
+        worker = WorkerProcess.start_light(nursery, name, tmp_path / f"{name}.log", environment, options)
         started.append(worker)
-        if ready:
-            poll(lambda: worker.is_ready(client), f"{name} is ready", 90)
+        poll(lambda: worker.is_ready(client), f"{name} is ready", 60)
         return worker
 
     yield start

@@ -16,10 +16,10 @@ import redis
 from PIL import Image
 from rq import Queue
 from rq.command import send_stop_job_command
-from rq.executions import Execution
 from rq.job import Callback, Job
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
 
 from model.bundle import Bundle, load_bundle
 from model.sampling import Sampler
@@ -64,7 +64,7 @@ class House:
         self.worker = self.start_worker("first")
 
     def start_worker(self, name: str) -> WorkerProcess:
-        worker = WorkerProcess(name, self.folder / f"{name}.log", self.environment)
+        worker = WorkerProcess.start(name, self.folder / f"{name}.log", self.environment)
         poll(lambda: worker.is_ready(self.client), f"{name} is ready", 90)
         return worker
 
@@ -181,7 +181,7 @@ def test_rq_info_shows_the_worker_and_what_it_runs(house: House, client: redis.R
     worker_name = next(iter(client.smembers("rq:workers"))).decode().removeprefix("rq:worker:")
     running = client.smembers(f"rq:worker:{worker_name}:executions")
     assert [entry.decode().split(":")[0] for entry in running] == [job.id]
-    assert f"worker {worker_name}" in output or worker_name in output, output
+    assert worker_name in output, output
     assert "busy" in output, output
     job.cancel()
     send_stop_job_command(client, job.id, serializer=JSONSerializer)
@@ -210,13 +210,18 @@ def test_a_job_canceled_without_a_command_is_noticed_at_the_next_beat(client: re
 
 
 def test_a_job_canceled_while_it_waits_never_starts(client: redis.Redis, jobs: Jobs) -> None:
+    suspend(client)
+    worker_key = next(iter(client.smembers("rq:workers")))
+    poll(lambda: client.hget(worker_key, "state") == b"suspended", "nothing is taken")
     job = jobs.post(5, 1)
     job.cancel()
     client.rpush(f"rq:queue:{QUEUE_NAME}", job.id)  # as if it had been taken just before
+    resume(client)
     poll(lambda: client.llen(f"rq:queue:{QUEUE_NAME}") == 0, "it is taken")
     jobs.finish([jobs.post(1, 6)])
-    assert jobs.status(job) in ("canceled", "finished")
-    assert jobs.successes(job) <= 1
+    assert jobs.status(job) == "canceled"
+    assert jobs.successes(job) == 0
+    assert client.llen(f"rq:queue:{QUEUE_NAME}:intermediate") == 0
 
 
 def test_a_job_stopped_through_rq_counts_as_stopped(client: redis.Redis, jobs: Jobs) -> None:
@@ -226,10 +231,6 @@ def test_a_job_stopped_through_rq_counts_as_stopped(client: redis.Redis, jobs: J
     jobs.until(long, "stopped")
     assert jobs.failure(long).code == "stopped"
     assert jobs.retries_left(long) == RETRIES
-
-
-def _forbidden(*_: object) -> None:
-    raise AssertionError("never called")
 
 
 @pytest.mark.parametrize(
@@ -277,8 +278,6 @@ def test_a_foreign_job_is_refused_and_harms_nobody(
 
 def test_pickled_and_garbled_jobs_are_refused(house: House, client: redis.Redis, jobs: Jobs) -> None:
     pickled = Queue(QUEUE_NAME, connection=client).enqueue("os.system", "true")
-    garbled = jobs.post(1, 1)
-    client.rpush("rq:queue:held-back", garbled.id)  # the worker may have it already; then there is nothing to garble
     torn = Job.create(JOB_FUNCTION, connection=client, serializer=JSONSerializer, origin=QUEUE_NAME)
     torn.save()
     client.hset(torn.key, mapping={"status": "queued", "created_at": "the day before yesterday"})
@@ -321,8 +320,6 @@ def test_a_job_that_others_depend_on_lets_them_go(client: redis.Redis, jobs: Job
 
 
 def test_a_suspended_worker_takes_nothing_until_it_is_resumed(client: redis.Redis, jobs: Jobs) -> None:
-    from rq.suspension import resume, suspend
-
     suspend(client)
     worker_key = next(iter(client.smembers("rq:workers")))
     poll(lambda: client.hget(worker_key, "state") == b"suspended", "it is suspended")
@@ -359,4 +356,3 @@ def test_killed_and_replaced_it_loses_nothing(house: House, client: redis.Redis,
     house.worker.send(signal.SIGTERM)
     assert house.worker.wait() == 0
     assert not list(client.scan_iter(READY_KEY_PATTERN))
-    assert Execution is not None

@@ -22,7 +22,18 @@ from tests.light_worker import REVISION, light_image
 from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
-from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult, image_name, progress_key
+from worker.png import encode_png
+from worker.protocol import (
+    JOB_FUNCTION,
+    QUEUE_NAME,
+    RETRIES,
+    GenerationRequest,
+    GenerationResult,
+    enqueue_options,
+    image_name,
+    progress_key,
+)
+from worker.rq_internals import GenerationQueue
 from worker.store import DirectoryStore
 
 QUEUE_KEY = f"rq:queue:{QUEUE_NAME}"
@@ -37,7 +48,7 @@ class Light:
         self._hold = hold
 
     def start(self, *options: str, **settings: object) -> WorkerProcess:
-        return self._start(command=("-m", "tests.light_worker", "--hold", str(self._hold), *options), **settings)
+        return self._start("--hold", str(self._hold), *options, **settings)
 
     def hold(self) -> None:
         self._hold.touch()
@@ -47,8 +58,8 @@ class Light:
 
 
 @pytest.fixture
-def light(start_worker: StartWorker, tmp_path: Path) -> Light:
-    return Light(start_worker, tmp_path / "hold")
+def light(start_light_worker: StartWorker, tmp_path: Path) -> Light:
+    return Light(start_light_worker, tmp_path / "hold")
 
 
 @pytest.fixture
@@ -79,7 +90,7 @@ def check_rest(client: redis.Redis, jobs: Sequence[Job], book: Jobs) -> None:
     assert [book.successes(job) for job in jobs] == [1] * len(jobs)
 
 
-def begin(light: Light, book: Jobs, client: redis.Redis, posts: Sequence[tuple[int, int, int]]) -> list[Job]:
+def begin(book: Jobs, posts: Sequence[tuple[int, int, int]]) -> list[Job]:
     """Posts jobs to a held worker and waits until it has begun them all."""
     jobs = [book.post(*post) for post in posts]
     for job in jobs:
@@ -92,7 +103,7 @@ def test_a_killed_workers_jobs_are_recovered_by_another(
 ) -> None:
     light.hold()
     first = light.start()
-    posted = begin(light, jobs, client, [(20, 100 * number, 3) for number in range(5)])
+    posted = begin(jobs, [(20, 100 * number, 3) for number in range(5)])
     second = light.start()
     first.kill()
     light.release()
@@ -105,16 +116,11 @@ def test_a_killed_workers_jobs_are_recovered_by_another(
 def test_recovery_takes_no_longer_than_the_lease_and_a_look(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     first = light.start(lease_seconds=3)
+    (job,) = begin(jobs, [(20, 1, 1)])
     light.start(lease_seconds=3)
-    (job,) = begin(light, jobs, client, [(20, 1, 1)])
-    holder = job.worker_name if job.refresh() is None else None
-    assert holder is not None
-    victim = first if holder.startswith(first.name) else None
-    if victim is None:
-        pytest.skip("the other worker took it")
-    victim.kill()
+    first.kill()
     light.release()
-    jobs.until(job, "finished", seconds=3 + 0.3 + 4.0)
+    jobs.until(job, "finished", seconds=3 + 0.3 + 4.0)  # a second for RQ's whole seconds, the rest for a busy machine
 
 
 def test_short_jobs_are_finished_at_sigterm_and_long_ones_go_back(
@@ -139,7 +145,7 @@ def test_short_jobs_are_finished_at_sigterm_and_long_ones_go_back(
 def test_jobs_go_back_in_the_order_they_came(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     worker = light.start(drain_seconds=0)
-    posted = begin(light, jobs, client, [(50, number, 1) for number in range(6)])
+    posted = begin(jobs, [(50, number, 1) for number in range(6)])
     worker.send(signal.SIGTERM)
     poll(lambda: client.llen(QUEUE_KEY) == 6, "all are given back")
     assert client.lrange(QUEUE_KEY, 0, -1) == [job.id.encode() for job in posted]
@@ -150,14 +156,11 @@ def test_jobs_go_back_in_the_order_they_came(light: Light, jobs: Jobs, client: r
 def test_a_second_signal_gives_everything_back_at_once(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     worker = light.start(drain_seconds=600)
-    (job,) = begin(light, jobs, client, [(5, 1, 1)])
+    (job,) = begin(jobs, [(5, 1, 1)])
     worker.send(signal.SIGINT)
-    poll(lambda: b"shutdown" in b"".join(client.keys("*")) or worker.is_running, "it goes on")
-    again = iter(range(1000))
 
     def gave_back() -> bool:
-        if next(again) % 50 == 49:  # those within a second of the first count as the same
-            worker.send(signal.SIGINT)
+        worker.send(signal.SIGINT)  # those within a second of the first count as the same
         return client.llen(QUEUE_KEY) == 1
 
     poll(gave_back, "the job is given back")
@@ -171,7 +174,7 @@ def test_a_worker_stopped_beyond_its_lease_finishes_nothing(
 ) -> None:
     light.hold()
     sleeper = light.start()
-    posted = begin(light, jobs, client, [(20, 1, 2), (30, 50, 1)])
+    posted = begin(jobs, [(20, 1, 2), (30, 50, 1)])
     sleeper.send(signal.SIGSTOP)
     light.release()
     light.start()
@@ -186,7 +189,7 @@ def test_a_worker_stopped_beyond_its_lease_finishes_nothing(
 def test_a_hung_worker_ends_itself_and_others_take_over(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     hung = light.start(stall_seconds=1)
-    (job,) = begin(light, jobs, client, [(20, 1, 1)])
+    (job,) = begin(jobs, [(20, 1, 1)])
     poll(lambda: registered(client)["StartedJobRegistry"] == 1, "it has a lease")
     assert hung.wait(30) == 70
     assert "no progress" in hung.tail()
@@ -199,8 +202,9 @@ def test_a_hung_worker_ends_itself_and_others_take_over(light: Light, jobs: Jobs
 def test_a_slow_tick_is_not_taken_for_a_hang(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     worker = light.start(lease_seconds=2, stall_seconds=60)
-    (job,) = begin(light, jobs, client, [(20, 1, 1)])
-    started = job.started_at if job.refresh() is None else None
+    (job,) = begin(jobs, [(20, 1, 1)])
+    job.refresh()
+    started = job.started_at
     key = StartedJobRegistry(QUEUE_NAME, connection=client).key
     first = client.zrange(key, 0, -1, withscores=True)
     poll(lambda: client.zrange(key, 0, -1, withscores=True)[0][1] >= first[0][1] + 3, "the lease is renewed", 20)
@@ -254,7 +258,7 @@ def test_jobs_survive_a_restart_of_the_queue(
 ) -> None:
     light.hold()
     worker = light.start(jobs_held=2)
-    running = begin(light, jobs, client, [(20, 1, 1), (20, 2, 1)])
+    running = begin(jobs, [(20, 1, 1), (20, 2, 1)])
     waiting = [jobs.post(20, seed) for seed in (3, 4, 5)]
     valkey.stop()
     light.release()
@@ -293,10 +297,8 @@ def test_a_job_stranded_before_its_start_goes_back_with_no_retry_spent(
 def test_a_maintenance_lock_of_a_killed_worker_holds_nobody_up(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     first = light.start()
-    (job,) = begin(light, jobs, client, [(2, 1, 1)])
+    (job,) = begin(jobs, [(2, 1, 1)])
     first.kill()
-    from worker.rq_internals import GenerationQueue
-
     assert GenerationQueue(QUEUE_NAME, connection=client).acquire_maintenance_lock()
     light.release()
     light.start()
@@ -308,13 +310,10 @@ def test_images_stored_before_a_kill_are_not_computed_again(
 ) -> None:
     light.hold()
     first = light.start()
-    (job,) = begin(light, jobs, client, [(2, 1, 1)])
+    (job,) = begin(jobs, [(2, 1, 1)])
     name = image_name(REVISION, 1, 2)
     first.kill()
-    from tests.unit.worker.test_png import pixels
-    from worker.png import encode_png
-
-    planted = encode_png(pixels(8), {"planted": "by the test"})
+    planted = encode_png(light_image(1, 2), {"planted": "by the test"})
     store.put(name, planted)
     light.release()
     light.start()
@@ -326,7 +325,7 @@ def test_images_stored_before_a_kill_are_not_computed_again(
 def test_a_duplicate_of_a_running_job_is_dropped(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     light.hold()
     light.start()
-    (job,) = begin(light, jobs, client, [(5, 1, 1)])
+    (job,) = begin(jobs, [(5, 1, 1)])
     client.rpush(QUEUE_KEY, job.id, job.id)
     poll(lambda: client.llen(QUEUE_KEY) == 0 and client.llen(INTERMEDIATE_KEY) == 0, "the duplicates are gone")
     light.release()
@@ -357,8 +356,6 @@ def test_progress_is_shown_while_a_job_runs(light: Light, jobs: Jobs, client: re
 
 
 def test_a_job_past_its_deadline_fails(light: Light, jobs: Jobs, client: redis.Redis) -> None:
-    from worker.protocol import JOB_FUNCTION, GenerationRequest, enqueue_options
-
     light.start("--step-seconds", "0.05")
     request = GenerationRequest(1000, 1)
     options = enqueue_options(request) | {"job_timeout": 1}
