@@ -273,6 +273,7 @@ class BatchWorker(BaseWorker):
         self.workshop.begin_tick()
         self._book()
         self._show_progress()
+        self._show_previews()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()
         if self._admit() and self.workshop.tick_began is None:
@@ -335,6 +336,7 @@ class BatchWorker(BaseWorker):
             self._note_trouble(error)
             return
         finishes, self._finishes = self._finishes, []
+        self._tell_watchers(finishes)
         for end in finishes:
             job_id = end.lease.job_id
             if job_id in lost:
@@ -426,6 +428,22 @@ class BatchWorker(BaseWorker):
         try:
             self._board.write(self.workshop.progress(), moment)
         except redis.RedisError as error:
+            self._note_trouble(error)
+        self.workshop.watch(self._board.watched)
+
+    def _show_previews(self) -> None:
+        previews = self.workshop.take_previews()
+        if not previews or time.monotonic() < self._pause_until:
+            return
+        try:
+            self._board.show(previews)
+        except redis.RedisError as error:  # they are of the moment: nobody wants them later
+            self._note_trouble(error)
+
+    def _tell_watchers(self, finishes: Sequence[Finish]) -> None:
+        try:
+            self._board.end(finish.lease.job_id for finish in finishes)
+        except redis.RedisError as error:  # they look for themselves now and then
             self._note_trouble(error)
 
     # --- beats, in the keeper's thread ---

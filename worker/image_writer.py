@@ -1,7 +1,11 @@
-"""Between the engine and the store, beside the ticks: looks images up, encodes finished ones and stores them."""
+"""Between the engine and the store, beside the ticks: looks images up, encodes finished ones and stores them.
+
+Encodes previews for those who watch, too.
+"""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import logging
@@ -15,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.png import encode_png, is_whole_png, reproduction_metadata
-from worker.protocol import ImageRecord, image_name
+from worker.previews import Shot
+from worker.protocol import ImageRecord, Preview, image_name
 from worker.store import ImageStore, StoreError
 from worker.trajectory import ImageKey
 
@@ -60,7 +65,14 @@ class NotStored:
     detail: str
 
 
-WriterEvent = LookedUp | Stored | NotStored
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """Previews are encoded: (job id, preview) each. Those that could not be made are missing."""
+
+    previews: tuple[tuple[str, Preview], ...]
+
+
+WriterEvent = LookedUp | Stored | NotStored | Shown
 
 
 class ImageWriter:
@@ -81,7 +93,7 @@ class ImageWriter:
             store: where the images are.
             bundle: what they are made with.
             patience: seconds for which a store that refuses an image is tried again.
-            events: where LookedUp, Stored and NotStored go.
+            events: where LookedUp, Stored, NotStored and Shown go.
             threads: how many work at a time.
         """
         self._store = store
@@ -98,6 +110,10 @@ class ImageWriter:
     def write(self, keys: Sequence[ImageKey], read: Callable[[], Sequence[Pixels]]) -> None:
         """Stores images whose pixels `read` gives; for each, a Stored or a NotStored event answers, always."""
         self._pool.submit(self._read, tuple(keys), read)
+
+    def show(self, shots: Sequence[Shot], read: Callable[[], Sequence[Pixels]]) -> None:
+        """Encodes previews; `read` gives the pixels of shots that have a trajectory. A Shown event answers, always."""
+        self._pool.submit(self._show, tuple(shots), read)
 
     def close(self) -> None:
         """Stops trying a store that refuses, and ends the threads once they have done what they were given."""
@@ -138,6 +154,19 @@ class ImageWriter:
         except Exception as error:
             log.exception("cannot encode or store the image of seed %d, %d steps", key.seed, key.steps)
             self._events.put(NotStored(key, "internal-error", f"{type(error).__name__}: {error}"))
+
+    def _show(self, shots: tuple[Shot, ...], read: Callable[[], Sequence[Pixels]]) -> None:
+        previews = []
+        try:
+            pixels = iter(read())
+            for shot in shots:
+                png = self._store.get(self._name(shot.key)) if shot.trajectory is None else encode_png(next(pixels), {})
+                if png is not None:
+                    text = base64.b64encode(png).decode("ascii")
+                    previews.append((shot.job_id, Preview(shot.key.seed, shot.steps_done, shot.key.steps, text)))
+        except Exception:  # nobody is harmed: the image itself is on its way
+            log.warning("previews could not be made", exc_info=True)
+        self._events.put(Shown(tuple(previews)))
 
     def _put(self, name: str, data: bytes) -> None:
         """Stores, trying again with growing pauses for as long as the patience lasts."""

@@ -39,6 +39,10 @@ RESULT_TTL: Final = 24 * 3600
 FAILURE_TTL: Final = 7 * 24 * 3600
 """Seconds for which a failed job, and its reason, can be asked for."""
 
+WATCH_SECONDS: Final = 6
+"""For how long a job counts as watched once a front end has said so at its `watch_key`."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{12}")
 _IMAGE_NAME = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,15})-([1-9][0-9]{0,3})\.png", re.ASCII)
 
@@ -217,6 +221,10 @@ class Progress:
     steps_done: int = 0
     images_done: int = 0
 
+    def __post_init__(self) -> None:
+        _integer("steps_done", self.steps_done, 0, MAX_STEPS * MAX_COUNT)
+        _integer("images_done", self.images_done, 0, MAX_COUNT)
+
     def to_hash(self) -> dict[Any, Any]:
         """The fields of the Redis hash at `progress_key`, for redis-py's `hset(key, mapping=...)`."""
         return {"steps_done": self.steps_done, "images_done": self.images_done}
@@ -225,6 +233,56 @@ class Progress:
     def from_hash(cls, fields: Mapping[bytes, bytes]) -> Progress:
         """Reads HGETALL's answer; an empty or missing hash is a job that has not begun."""
         return cls(int(fields.get(b"steps_done", 0)), int(fields.get(b"images_done", 0)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preview:
+    """An image of a running job as it is predicted so far; `png` is a PNG file of the bundle's size, in base64.
+
+    Invariant: 1 <= steps_done <= steps; with the last step it shows what the finished image shows.
+    """
+
+    seed: int
+    steps_done: int
+    steps: int
+    png: str
+
+    def __post_init__(self) -> None:
+        _integer("seed", self.seed, 0, MAX_SEED)
+        _integer("steps", self.steps, 1, MAX_STEPS)
+        _integer("steps_done", self.steps_done, 1, self.steps)
+        if not _BASE64.fullmatch(_text("png", self.png)):
+            raise ProtocolError("png", "must be base64")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """Says that a job has come to its end; RQ has the details."""
+
+
+JobMessage = Progress | Preview | Ended
+"""What a worker publishes on a watched job's `message_channel`. Nobody keeps it: who comes late reads the job."""
+
+_MESSAGE_KINDS: Final[dict[str, type[JobMessage]]] = {"progress": Progress, "preview": Preview, "ended": Ended}
+
+
+def write_message(message: JobMessage) -> str:
+    """One line of JSON."""
+    kind = next(kind for kind, shape in _MESSAGE_KINDS.items() if isinstance(message, shape))
+    return json.dumps({kind: dataclasses.asdict(message)})
+
+
+def read_message(text: str | bytes) -> JobMessage:
+    """Reads what `write_message` wrote. Raises ProtocolError for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ProtocolError("message", "is not JSON") from error
+    if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _MESSAGE_KINDS:
+        raise ProtocolError("message", f"must have one member of {', '.join(_MESSAGE_KINDS)}")
+    kind, fields = next(iter(value.items()))
+    shape = _MESSAGE_KINDS[kind]
+    return shape(**_check_fields(kind, fields, {field.name for field in dataclasses.fields(shape)}))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -260,6 +318,16 @@ class WorkerReadiness:
 def progress_key(job_id: str) -> str:
     """Redis key of a job's `Progress` hash; expires a while after the last write."""
     return f"bouquet:progress:{job_id}"
+
+
+def watch_key(job_id: str) -> str:
+    """Redis key that is there while somebody watches the job; the front end renews it, WATCH_SECONDS at a time."""
+    return f"bouquet:watch:{job_id}"
+
+
+def message_channel(job_id: str) -> str:
+    """Redis channel (publish and subscribe) of a watched job's `JobMessage`s."""
+    return f"bouquet:messages:{job_id}"
 
 
 def worker_ready_key(worker_name: str) -> str:

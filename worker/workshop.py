@@ -18,11 +18,13 @@ import logging
 import queue
 import time
 import traceback
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from worker.engine import Engine, Failure, Outcome
-from worker.image_writer import ImageWriter, LookedUp, NotStored, ServedBundle, Stored, WriterEvent
-from worker.protocol import FailureReason, GenerationRequest, GenerationResult, ImageRecord, Progress
+from worker.image_writer import ImageWriter, LookedUp, NotStored, ServedBundle, Shown, Stored, WriterEvent
+from worker.previews import PreviewPlan
+from worker.protocol import FailureReason, GenerationRequest, GenerationResult, ImageRecord, Preview, Progress
 from worker.scheduler import Scheduler
 from worker.store import ImageStore
 from worker.trajectory import ImageKey
@@ -88,6 +90,9 @@ class Workshop:
         self._wanted_by: dict[ImageKey, set[str]] = {}
         self._being_stored: dict[ImageKey, set[str]] = {}
         self._ends: list[JobEnd] = []
+        self._plan = PreviewPlan()
+        self._encoding_previews = False
+        self._previews: list[tuple[str, Preview]] = []
 
     @property
     def busy(self) -> bool:
@@ -147,6 +152,17 @@ class Workshop:
             for job_id, order in self._orders.items()
         }
 
+    def watch(self, job_ids: Iterable[str]) -> None:
+        """Makes previews of these jobs and of no others from now on; ids of jobs that are not here do no harm."""
+        for job_id in self._plan.watch(self._orders.keys() & set(job_ids)):
+            for key in self._orders[job_id].records:
+                self._plan.finish(job_id, key)
+
+    def take_previews(self) -> list[tuple[str, Preview]]:
+        """The previews made since the last call, with the ids of their jobs, all of which are still here."""
+        previews, self._previews = self._previews, []
+        return [(job_id, preview) for job_id, preview in previews if job_id in self._orders]
+
     def begin_tick(self) -> bool:
         """Begins the next tick, if none runs and there is something to compute; returns whether one runs."""
         self._handle_events()
@@ -198,6 +214,17 @@ class Workshop:
             keys = [trajectory.key for trajectory in finished]
             self._being_stored.update({key: set(self._wanted_by.get(key, ())) for key in keys})
             self._writer.write(keys, lambda: self._engine.pixels(outcome, finished))
+        if not self._plan.is_idle and not self._encoding_previews:
+            self._show(outcome)
+
+    def _show(self, outcome: Outcome) -> None:
+        """Has previews made; the next ones only when these are done, however slow that is."""
+        failed = {failure.trajectory for failure in outcome.failures}
+        advanced = [trajectory for trajectory in outcome.tick.trajectories if trajectory not in failed]
+        if shots := self._plan.choose(advanced, time.monotonic()):
+            shown = [shot.trajectory for shot in shots if shot.trajectory is not None]
+            self._encoding_previews = True
+            self._writer.show(shots, lambda: self._engine.pixels(outcome, shown) if shown else [])
 
     def _fail_trajectory(self, failure: Failure) -> None:
         key, error = failure.trajectory.key, failure.error
@@ -237,6 +264,9 @@ class Workshop:
                         self._fail(job_id, FailureReason(code, detail))
                     elif self._orders[job_id].looked_up:  # it came later, and has a try of its own
                         self._scheduler.enter(job_id, [key])
+            case Shown(previews):
+                self._encoding_previews = False
+                self._previews.extend(previews)
 
     def _compute_what_is_missing(self, job_id: str, found: dict[ImageKey, ImageRecord]) -> None:
         if (order := self._orders.get(job_id)) is None or order.looked_up:
@@ -253,6 +283,7 @@ class Workshop:
         order = self._orders[job_id]
         order.wanted.discard(key)
         order.records[key] = record
+        self._plan.finish(job_id, key)
         self._wanted_by[key].discard(job_id)
         if not self._wanted_by[key]:
             del self._wanted_by[key]
