@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_MARK: Final = "bouquet.head"
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether the GET of this scope was a HEAD: for answers whose body would have no end."""
+    return _MARK in scope
 
 
 class HeadRequests:
@@ -21,4 +30,4 @@ class HeadRequests:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app(dict(scope, method="GET"), receive, without_body)
+        await self._app({**scope, "method": "GET", _MARK: True}, receive, without_body)

@@ -34,7 +34,6 @@ from worker.protocol import (
     GenerationRequest,
     GenerationResult,
     Progress,
-    ProtocolError,
     enqueue_options,
     progress_key,
 )
@@ -57,6 +56,9 @@ _ANY_MODERN_SERVER: Final = (7, 0, 0)
 _RESULT_KEY: Final = "rq:results:{}"
 _SWEPT_AT_ONCE: Final = 500
 _MAX_RACES: Final = 20
+
+
+Glance = tuple[bytes | None, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +149,13 @@ class JobQueue:
         """The status alone: the cheapest thing to ask while waiting."""
         status = await cast("Any", self._redis.hget(Job.key_for(job_id), "status"))
         return None if status is None else JobStatus(status.decode())
+
+    async def glance(self, job_ids: list[str]) -> list[Glance]:
+        """What changes with a job's status, of many jobs in one round trip; for comparing with the glance before."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.hmget(Job.key_for(job_id), "status", "started_at")
+            return [tuple(fields) for fields in await pipeline.execute()]
 
     async def newest(self, before: str | None, limit: int) -> list[str]:
         """The ids of up to `limit` jobs, newest first, that were made before the job `before`."""
@@ -239,12 +248,13 @@ class JobQueue:
         status = job.get_status(refresh=False)
         result = failure = None
         try:
+            done = Progress.from_hash(progress)
             request = GenerationRequest.from_kwargs(job.kwargs)
             if status is JobStatus.FINISHED:
                 if latest is None:
                     return None  # expired in this very moment
                 result = GenerationResult.from_json(latest.return_value)
-        except ProtocolError:
+        except ValueError:
             return None  # not a job of ours
         if status is JobStatus.FAILED:
             failure = FailureReason.from_text(latest.exc_string if latest else None)
@@ -255,7 +265,7 @@ class JobQueue:
             created_at=job.created_at,
             started_at=job.started_at,
             ended_at=job.ended_at,
-            progress=Progress.from_hash(progress),
+            progress=done,
             position=None,
             result=result,
             failure=failure,

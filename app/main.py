@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import errors, page, reference, routes
+from app.event_hub import EventHub
 from app.head_requests import HeadRequests
 from app.job_queue import JobQueue
 from app.queue_load import LoadMeter
@@ -41,12 +42,16 @@ _REDIS_SECONDS: Final = 5.0
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The front end. Touches neither network nor disk before it is started."""
+    """The front end. Touches neither network nor disk before it is started.
+
+    Who runs it calls its `state.hang_up()` when it is about to stop: event streams end then, and would not otherwise.
+    """
     store = open_store(settings.store_location)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with _open_state(settings, store) as state:
+            app.state.hang_up = state.hub.hang_up
             yield {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
 
     app = FastAPI(
@@ -73,7 +78,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", HEADER],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", HEADER],
         expose_headers=["Location", "Retry-After", "ETag", "Content-Location", HEADER],
         max_age=3600,
     )
@@ -100,17 +105,19 @@ async def _open_state(settings: Settings, store: ImageStore) -> AsyncIterator[St
     queue = JobQueue(connection, blocking)
     meter = LoadMeter(connection)
     submitter = Submitter(connection, queue, meter, store, settings.queue_limit)
-    sweeper = asyncio.create_task(_sweep(queue))
+    hub = EventHub(connection, queue, meter)
+    tasks = [asyncio.create_task(_sweep(queue)), asyncio.create_task(hub.run())]
     try:
         yield State(
             settings=settings,
             service=FlowerService(connection, queue, submitter, meter, store),
             meter=meter,
+            hub=hub,
         )
     finally:
-        sweeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await connection.aclose()
         blocking.close()
 

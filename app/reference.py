@@ -21,6 +21,32 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 
 PICTURE: Final[dict[str, Any]] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
+EVENTS: Final[dict[str, Any]] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Events with `event`, `data` (JSON in one line) and, for `status` and `done`, `id`.",
+        },
+        "examples": {
+            "finished": {
+                "summary": "A job of one image, watched from the queue to its end",
+                "value": (
+                    "retry: 1000\n\n"
+                    'id: queued-0\nevent: status\ndata: {"id":"019a...-20","status":"queued","queue":'
+                    '{"position":1,"eta_seconds":0.6}}\n\n'
+                    'id: running-1767268800000000\nevent: status\ndata: {"id":"019a...-20","status":"running"}\n\n'
+                    'event: progress\ndata: {"steps_done":12,"steps_total":20,"images_done":0,"queue":null}\n\n'
+                    'event: preview\ndata: {"seed":7,"steps_done":12,"steps":20,"png":"iVBORw0KGgo..."}\n\n'
+                    'id: succeeded-1767268800000000\nevent: status\ndata: {"id":"019a...-20","status":"succeeded",'
+                    '"images":[{"seed":7,"url":"/images/3f9a0c1b2d4e-7-20.png"}]}\n\n'
+                    'id: succeeded-1767268800000000-done\nevent: done\ndata: {"id":"019a...-20",'
+                    '"status":"succeeded"}\n\n'
+                ),
+            }
+        },
+    }
+}
+
 _ETAG: Final = {"ETag": {"description": "SHA-256 of the bytes.", "schema": {"type": "string"}}}
 _CACHING: Final = {"Cache-Control": {"schema": {"type": "string"}}}
 PICTURE_HEADERS: Final[dict[str, Any]] = _ETAG | _CACHING
@@ -96,8 +122,9 @@ def _document(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
             del operation["responses"]["422"]
     for model in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(model, None)
-    # Not found by FastAPI, since no route declares them: bodies are read by app.bodies, errors made by app.errors.
-    for shape in (schemas.GenerateBody, schemas.Problem):
+    # Not found by FastAPI, since no route declares them: bodies are read by app.bodies, errors
+    # made by app.errors, and events are no JSON.
+    for shape in (schemas.GenerateBody, schemas.Problem, schemas.WatchedProgress, schemas.PreviewImage):
         components["schemas"][shape.__name__] = shape.model_json_schema(ref_template=_REFERENCE)
         components["schemas"] |= components["schemas"][shape.__name__].pop("$defs", {})
     components["schemas"]["Problem"]["properties"]["code"]["x-codes"] = {

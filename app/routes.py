@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from app import health, reference, schemas
 from app.bodies import read_json
 from app.errors import ApiError, FieldError, ProblemCode, from_validation
+from app.events import open_stream
 from app.job_view import image_url
 from app.negotiation import preferred_wait, wants_picture
 from app.pictures import FOR_A_DAY, FOR_EVER, picture_response
-from app.reference import ALWAYS, LOCATION, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
+from app.reference import ALWAYS, EVENTS, LOCATION, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
+from app.service import job_not_found
 from app.state import State
 from worker.protocol import ImageAddress, ProtocolError, parse_image_name
 
@@ -127,6 +129,37 @@ async def list_jobs(request: Request, query: Annotated[schemas.JobsQuery, Query(
 async def get_job(request: Request, job_id: JobId) -> Response:
     """The job as it is now. 404 for an id that is unknown or has expired."""
     return _json(await _state(request).service.job(job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=Response,
+    summary="Watch a job",
+    tags=["jobs"],
+    responses={
+        200: {"description": "The events, until the job has ended.", "content": EVENTS},
+        204: {"description": "`Last-Event-ID` is that of `done`: there is nothing more to come."},
+        **problems(ProblemCode.JOB_NOT_FOUND, ProblemCode.INVALID_REQUEST, *ALWAYS),
+    },
+)
+async def watch_job(
+    request: Request,
+    job_id: JobId,
+    last_event_id: Annotated[
+        str | None, Header(description="The last id that was received: the stream goes on from there.")
+    ] = None,
+) -> Response:
+    """Server-sent events: `status`, `progress`, `preview` and `done`.
+
+    `status` (a Job) comes at first, and with each change; `progress` (a WatchedProgress) at most ten times a second;
+    `preview` (a PreviewImage) shows an image as it is predicted so far, at most ten times a second in all; `done` (a
+    Job) is the last. A slow reader misses progress and previews, never a status. Lines that begin with a colon only
+    keep the connection alive.
+    """
+    stream = await open_stream(_state(request).hub, job_id, last_event_id)
+    if stream is None:
+        raise job_not_found(job_id)
+    return stream
 
 
 @router.delete(

@@ -52,6 +52,15 @@ def api(options: argparse.Namespace) -> int:
 
     from app.main import create_app
 
+    class Server(uvicorn.Server):
+        """Ends event streams when it is told to stop: it waits for all answers, and theirs may be hours long."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.hang_up()
+            await super().shutdown(sockets)
+
+    app = create_app(settings)
+
     if options.listener is not None:
         listener = socket.socket(fileno=options.listener)
     else:
@@ -59,7 +68,7 @@ def api(options: argparse.Namespace) -> int:
         print(f"bouquet api: listening on {local_url(listener)}", flush=True)
     _set_up_logging(settings.log_level)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         timeout_graceful_shutdown=_CONNECTION_GRACE_SECONDS,
         server_header=False,
@@ -68,7 +77,7 @@ def api(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     with listener:
-        server = uvicorn.Server(config)
+        server = Server(config)
         server.run(sockets=[listener])
     return 0 if server.started else 1
 

@@ -105,6 +105,21 @@ class QueuePlace(BaseModel):
     )
 
 
+class WatchedProgress(Progress):
+    """The data of an event `progress`."""
+
+    queue: QueuePlace | None = Field(description="null unless the job is queued.")
+
+
+class PreviewImage(BaseModel):
+    """The data of an event `preview`: an image as it is predicted so far."""
+
+    seed: int
+    steps_done: int = Field(ge=1)
+    steps: int = Field(description="With the last step it is what the image will be.")
+    png: str = Field(description="A PNG file of the image's size, in base64.")
+
+
 class Image(BaseModel):
     """One finished image. Its address never changes and never shows anything else."""
 

@@ -68,7 +68,7 @@ class FlowerService:
         """The job. Raises ApiError `job-not-found`."""
         record = await self._queue.read(job_id)
         if record is None:
-            raise _job_not_found(job_id)
+            raise job_not_found(job_id)
         return await self._view(record)
 
     async def wait(self, job: Job, seconds: float) -> Job:
@@ -94,7 +94,7 @@ class FlowerService:
             detail = f"The job {job_id} has already ended ({ended}); nothing was changed."
             raise ApiError(ProblemCode.JOB_ENDED, detail) from None
         if not found:
-            raise _job_not_found(job_id)
+            raise job_not_found(job_id)
         self._meter.expire()
         return await self.job(job_id)
 
@@ -178,7 +178,8 @@ class FlowerService:
         return job_view(record, await self._meter.look())
 
 
-def _job_not_found(job_id: str) -> ApiError:
+def job_not_found(job_id: str) -> ApiError:
+    """A 404 for an id that is unknown, or not known any more."""
     detail = f"There is no job {job_id[:64]!r}. Finished jobs are kept for 24 hours; POST /generate makes a new one."
     return ApiError(ProblemCode.JOB_NOT_FOUND, detail)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from app.event_hub import EventHub
 from app.queue_load import LoadMeter
 from app.service import FlowerService
 from app.settings import Settings
@@ -16,3 +17,4 @@ class State:
     settings: Settings
     service: FlowerService
     meter: LoadMeter
+    hub: EventHub
