@@ -84,7 +84,7 @@ class ImageWriter:
         bundle: ServedBundle,
         *,
         patience: float,
-        events: queue.SimpleQueue[WriterEvent | None],
+        events: queue.Queue[WriterEvent | None],
         threads: int = 2,
     ) -> None:
         """Makes the pool.

@@ -81,7 +81,8 @@ class Workshop:
         self._engine = engine
         self._scheduler = scheduler
         self._bundle = bundle
-        self._events: queue.SimpleQueue[WriterEvent | None] = queue.SimpleQueue()
+        # Not a SimpleQueue: its `get` can wait for ever when a signal arrives as its timeout ends (CPython 3.11).
+        self._events: queue.Queue[WriterEvent | None] = queue.Queue()
         self._writer = ImageWriter(store, bundle, patience=store_patience, events=self._events)
         self._ticker = ThreadPoolExecutor(1, thread_name_prefix="tick")
         self._tick: Future[Outcome] | None = None
