@@ -1,0 +1,80 @@
+"""The schedule: variance kept, ends where they belong, steps that chain."""
+
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+
+from model.schedule import Schedule
+
+TIMES = np.linspace(0.0, 1.0, 101)
+
+
+@pytest.mark.parametrize("shift", [0.0, math.log(4.0), -1.5])
+def test_the_variance_is_kept(shift):
+    signal, noise = Schedule(log_snr_shift=shift).rates(TIMES)
+    np.testing.assert_allclose(signal**2 + noise**2, 1.0, atol=1e-12)
+
+
+def test_it_goes_from_almost_clean_to_almost_noise():
+    signal, _ = Schedule().rates(TIMES)
+    assert signal[0] == pytest.approx(0.95)
+    assert signal[-1] == pytest.approx(0.02)
+    assert (np.diff(signal) < 0).all()
+
+
+def test_the_angle_grows_linearly():
+    signal, noise = Schedule().rates(TIMES)
+    angles = np.arctan2(noise, signal)
+    np.testing.assert_allclose(np.diff(angles), angles[1] - angles[0], atol=1e-12)
+
+
+def test_a_shift_is_one_of_the_log_snr():
+    def log_snr(schedule):
+        signal, noise = schedule.rates(TIMES)
+        return 2.0 * np.log(signal / noise)
+
+    np.testing.assert_allclose(log_snr(Schedule(log_snr_shift=1.25)) - log_snr(Schedule()), 1.25, atol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_backend_computes_what_numpy_computes(shift):
+    schedule = Schedule(log_snr_shift=shift)
+    times = TIMES.astype(np.float32)
+    for there, here in zip(schedule.rates(ops.convert_to_tensor(times), ops), schedule.rates(times), strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(there), here, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 20, 1000])
+def test_each_step_begins_where_the_one_before_ended(steps):
+    rates = Schedule().step_rates(steps)
+    assert rates.shape == (steps, 4)
+    assert rates.dtype == np.float32
+    np.testing.assert_array_equal(rates[1:, :2], rates[:-1, 2:])
+    assert rates[0, 0] == np.float32(0.02)
+    assert rates[-1, 2] == np.float32(0.95)
+
+
+def test_json_is_the_way_back():
+    schedule = Schedule(0.01, 0.9, 0.5)
+    assert Schedule(**schedule.to_json()) == schedule
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [((0.0, 0.9), "min_signal_rate"), ((0.9, 0.1), "max_signal_rate"), ((0.1, 1.0), "max_signal_rate")],
+)
+def test_rates_that_make_no_schedule_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        Schedule(*arguments)
+
+
+def test_an_infinite_shift_is_refused():
+    with pytest.raises(ValueError, match="log_snr_shift"):
+        Schedule(log_snr_shift=math.inf)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="steps"):
+        Schedule().step_rates(0)
