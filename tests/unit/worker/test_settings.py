@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from worker.__main__ import UNUSABLE_EXIT_CODE, main
+from worker.opening import choose_slot_counts
+from worker.settings import SettingsError, WorkerSettings
+
+URL = {"BOUQUET_REDIS_URL": "unix:///tmp/s"}
+
+
+def test_the_defaults_are_those_that_were_measured() -> None:
+    settings = WorkerSettings.from_environ(URL)
+    assert (settings.lease_seconds, settings.beat_seconds, settings.maintenance_seconds) == (15, 3.0, 5.0)
+    assert settings.store_location == str(Path(".bouquet/images"))
+
+
+def test_variables_and_the_command_line_are_read() -> None:
+    settings = WorkerSettings.from_environ(URL | {"BOUQUET_SLOTS": "4", "BOUQUET_STORE": "/s", "HOME": "x"}, slots=2)
+    assert settings.slots == 2
+    assert settings.store_location == "/s"
+    assert WorkerSettings.from_environ(URL | {"BOUQUET_SLOTS": ""}).slots is None
+
+
+def test_what_only_the_front_end_reads_is_passed_over() -> None:
+    WorkerSettings.from_environ(URL | {"BOUQUET_PORT": "80"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, r"BOUQUET_REDIS_URL is not set"),
+        ({"BOUQUET_REDIS_URL": "http://x"}, r"BOUQUET_REDIS_URL: must begin with redis://"),
+        (URL | {"BOUQUET_SLOT": "4"}, r"BOUQUET_SLOT is not a setting. Did you mean BOUQUET_SLOTS\?"),
+        (URL | {"BOUQUET_SLOTS": "many"}, r"BOUQUET_SLOTS: must be a valid integer"),
+        (URL | {"BOUQUET_SLOTS": "0"}, r"BOUQUET_SLOTS: must be greater than or equal to 1"),
+        (URL | {"BOUQUET_BEAT_SECONDS": "8"}, r"BOUQUET_BEAT_SECONDS: must be at most half of BOUQUET_LEASE_SECONDS"),
+    ],
+)
+def test_what_is_wrong_is_named(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        WorkerSettings.from_environ(environment)
+
+
+def test_bad_settings_end_the_worker_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BOUQUET_SLOTS", "none")
+    assert main(["--redis-url", "unix:///nowhere"]) == UNUSABLE_EXIT_CODE
+    assert "BOUQUET_SLOTS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("slots", "on_gpu", "counts"),
+    [
+        (None, False, (1, 2, 4, 8)),
+        (1, False, (1,)),
+        (6, False, (1, 2, 4, 6)),
+        (16, False, (1, 2, 4, 8, 16)),
+        (None, True, (64,)),
+        (256, True, (256,)),
+    ],
+)
+def test_the_compiled_batches(slots: int | None, on_gpu: bool, counts: tuple[int, ...]) -> None:
+    assert tuple(choose_slot_counts(slots, on_gpu)) == counts
