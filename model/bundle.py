@@ -118,7 +118,7 @@ def save_bundle(
 ) -> str:
     """Write a bundle, whole or not at all, and return its content hash."""
     tensors = {
-        _tensor_name(index): np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
+        _tensor_name(index): np.asarray(keras.ops.convert_to_numpy(variable.value), order="C")
         for index, variable in enumerate(network.variables)
     }
     model = {
@@ -220,7 +220,7 @@ def _content_hash(model: str, tensors: dict[str, npt.NDArray[Any]]) -> str:
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
         digest.update(struct.pack("<Q", tensor.nbytes))
-        digest.update(np.ascontiguousarray(tensor).tobytes())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 

@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
         CheckpointError: it could not be written; the ones before are untouched.
     """
     tensors = {
-        f"{group}.{index:04d}": np.ascontiguousarray(value)
+        f"{group}.{index:04d}": np.asarray(value, order="C")
         for group, values in checkpoint.groups.items()
         for index, value in enumerate(values)
     }

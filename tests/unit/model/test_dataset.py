@@ -1,0 +1,153 @@
+"""Photos from folders and from TFDS."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.dataset import DatasetError, load_dataset
+from tests.photos import paint_flower, paint_folder
+
+
+def test_the_splits_of_a_folder_are_kept(tmp_path):
+    paint_folder(tmp_path / "train" / "rose", 5)
+    paint_folder(tmp_path / "valid" / "rose", 3, first_seed=5)
+    dataset = load_dataset(str(tmp_path), [16])
+    assert dataset.train[16].shape == (5, 16, 16, 3)
+    assert dataset.validation[16].shape == (3, 16, 16, 3)
+    assert dataset.train[16].dtype == np.uint8
+    assert dataset.skipped == ()
+
+
+def test_one_folder_is_split_80_to_20_always_in_the_same_way(tmp_path):
+    paint_folder(tmp_path, 40)
+    before = load_dataset(str(tmp_path), [8])
+    assert (len(before.train[8]), len(before.validation[8])) == (32, 8)
+    assert load_dataset(str(tmp_path), [8]).fingerprint() == before.fingerprint()
+
+
+def test_more_photos_move_few_to_the_other_split(tmp_path):
+    paint_folder(tmp_path, 40)
+    before = {photo.tobytes() for photo in load_dataset(str(tmp_path), [8]).train[8]}
+    paint_folder(tmp_path, 10, first_seed=40)
+    after = {photo.tobytes() for photo in load_dataset(str(tmp_path), [8]).validation[8]}
+    assert len(before & after) <= 2
+
+
+def test_all_sizes_show_the_same_photos(tmp_path):
+    paint_folder(tmp_path / "train", 4, width=32, height=32)
+    paint_folder(tmp_path / "valid", 2, first_seed=4, width=32, height=32)
+    dataset = load_dataset(str(tmp_path), [8, 16], "box")
+    halves = dataset.train[16].reshape(4, 8, 2, 8, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(dataset.train[8], halves, atol=1.0)
+
+
+def test_the_crop_is_the_square_in_the_middle(tmp_path):
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 10:30] = (200, 100, 50)
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(pixels).save(tmp_path / split / "wide.png")
+        Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / split / "high.png")
+    photos = load_dataset(str(tmp_path), [20]).train[20]
+    np.testing.assert_array_equal(photos, np.full((2, 20, 20, 3), (200, 100, 50)))
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "box", "lanczos"])
+def test_reducing_is_antialiased(tmp_path, resize):
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2] = 255  # finer than the small picture can show: it has to become grey
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(stripes).save(tmp_path / split / "stripes.png")
+    photo = load_dataset(str(tmp_path), [8], resize).train[8][0, :, 1:-1]
+    np.testing.assert_allclose(photo, 127.5, atol=8.0)
+
+
+def test_a_file_that_is_no_image_is_named_and_skipped(tmp_path):
+    paint_folder(tmp_path / "train", 3)
+    paint_folder(tmp_path / "valid", 2)
+    (tmp_path / "train" / "broken.jpg").write_bytes(b"not a photo")
+    whole = (tmp_path / "train" / "flower-000.png").read_bytes()
+    (tmp_path / "train" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    dataset = load_dataset(str(tmp_path), [8])
+    assert len(dataset.train[8]) == 3
+    assert [reason.split(":")[0].rsplit("/", 1)[1] for reason in dataset.skipped] == ["broken.jpg", "cut.png"]
+
+
+def test_grey_and_transparent_photos_become_coloured_ones(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        paint_flower(1).convert("L").save(tmp_path / split / "grey.png")
+        paint_flower(2).convert("RGBA").save(tmp_path / split / "transparent.png")
+    assert load_dataset(str(tmp_path), [8]).train[8].shape == (2, 8, 8, 3)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"nowhere.*no such folder.*tfds"):
+        load_dataset(str(tmp_path / "nowhere"), [8])
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="no images in it"):
+        load_dataset(str(tmp_path), [8])
+
+
+def test_nothing_but_broken_files_are_no_photos(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "broken.jpg").write_bytes(b"not a photo")
+    with pytest.raises(DatasetError, match="no readable training photos; 2 files were skipped"):
+        load_dataset(str(tmp_path), [8])
+
+
+def test_a_single_photo_cannot_be_split(tmp_path):
+    paint_folder(tmp_path, 1)
+    with pytest.raises(DatasetError, match="no readable validation photos"):
+        load_dataset(str(tmp_path), [8])
+
+
+def test_a_photo_smaller_than_what_is_trained_on_is_named(tmp_path):
+    paint_folder(tmp_path / "train", 2)
+    paint_folder(tmp_path / "valid", 1, width=40, height=12)
+    with pytest.raises(DatasetError, match=r"flower-000.png: 40 x 12 pixels, smaller than the 16 x 16"):
+        load_dataset(str(tmp_path), [16])
+
+
+def test_the_fingerprint_tells_photos_apart(tmp_path):
+    paint_folder(tmp_path, 10)
+    before = load_dataset(str(tmp_path), [8]).fingerprint()
+    paint_flower(99).save(tmp_path / "flower-003.png")
+    assert load_dataset(str(tmp_path), [8]).fingerprint() != before
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow_datasets") is None, reason="needs the extra `train`")
+def test_tfds_gives_80_percent_of_each_official_split():
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    lengths = {"train": 10, "validation": 20, "test": 30}
+
+    def as_dataset(builder, split, **_):
+        """The part of each split that TFDS itself says the text means; a photo's colour is its number."""
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(
+            {
+                name: tfds.core.SplitInfo(name=name, shard_lengths=[length], num_bytes=0)
+                for name, length in lengths.items()
+            }
+        )
+        firsts = {"train": 0, "validation": 10, "test": 30}
+        numbers = [
+            firsts[part.splitname] + k
+            for part in parts
+            for k in range(part.from_ or 0, part.to or lengths[part.splitname])
+        ]
+        images = np.stack([np.full((20, 30, 3), number, np.uint8) for number in numbers])
+        return tf.data.Dataset.from_tensor_slices({"image": images})
+
+    with tfds.testing.mock_data(as_dataset_fn=as_dataset):
+        dataset = load_dataset("tfds", [16])
+    train, validation = (set(photos[16][:, 0, 0, 0].tolist()) for photos in (dataset.train, dataset.validation))
+    assert train == {*range(8), *range(10, 26), *range(30, 54)}
+    assert validation == set(range(60)) - train
