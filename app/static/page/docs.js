@@ -48,6 +48,8 @@ function shape(name, schema) {
     make("div", { class: "inside" }, values, rows.length ? table(["field", "is", ""], rows) : null, ...examples));
 }
 
+const KINDS = { "image/png": "PNG", "text/event-stream": "server-sent events" };
+
 function route(path, verb, operation) {
   const parameters = (operation.parameters ?? []).map((parameter) =>
     row(make("code", {}, parameter.name), parameter.in, typeOf(parameter.schema), prose(parameter.description ?? "")));
@@ -55,7 +57,7 @@ function route(path, verb, operation) {
   const answers = Object.entries(operation.responses).map(([status, answer]) => {
     const kinds = Object.entries(answer.content ?? {}).filter(([, content]) => content.schema);
     const shown = kinds.flatMap(([kind, content], index) =>
-      [index ? ", " : "", kind === "image/png" ? "PNG" : typeOf(content.schema)]);
+      [index ? ", " : "", KINDS[kind] ?? typeOf(content.schema)]);
     return row(make("code", {}, status), prose(answer.description), shown);
   });
   return make("details", { id: operation.operationId },

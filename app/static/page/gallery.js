@@ -1,5 +1,6 @@
 // Draws beds of flowers, and the large view of one.
 
+import { Bloom } from "./bloom.js";
 import { noise } from "./noise.js";
 
 const bedTemplate = document.getElementById("bed-template");
@@ -22,6 +23,7 @@ export class Bed {
     this.bar = this.element.querySelector("progress");
     this.bar.setAttribute("aria-label", `Progress, seed ${request.seed}`);
     this.list = this.element.querySelector(".flowers");
+    this.blooms = new Map();
     this.element.querySelector(".cancel").addEventListener("click", () => actions.cancel());
     bedsElement.prepend(this.element);
     showWhetherEmpty();
@@ -36,6 +38,11 @@ export class Bed {
     this.line.hidden = false;
     this.bar.value = share;
     this.words.textContent = words;
+  }
+
+  // A flower as it is predicted so far.
+  show({ seed, png }) {
+    this.blooms.get(seed)?.show(png);
   }
 
   bloom(images) {
@@ -54,7 +61,9 @@ export class Bed {
     const picture = item.querySelector(".picture");
     picture.disabled = true;
     picture.setAttribute("aria-label", `${nameOf(seed, this.request.steps)}, growing`);
-    picture.append(noise(seed));
+    const placeholder = noise(seed);
+    picture.append(placeholder);
+    this.blooms.set(seed, new Bloom(placeholder));
     item.querySelector(".name").textContent = nameOf(seed, this.request.steps);
     return item;
   }
@@ -66,11 +75,19 @@ export class Bed {
     const image = new Image(64, 64);
     image.alt = `A flower: ${name}`;
     image.decoding = "async";
-    image.loading = "lazy";
-    image.src = url;
     const picture = item.querySelector(".picture");
     picture.setAttribute("aria-label", `Enlarge ${name}`);
-    picture.append(image);
+    const grown = this.blooms.get(seed)?.canvas;
+    if (grown) {
+      // It has bloomed before everyone's eyes: the picture takes its place once it is there, without a show.
+      image.className = "grown";
+      picture.append(grown);
+      image.addEventListener("load", () => grown.replaceWith(image));
+    } else {
+      image.loading = "lazy";
+      picture.append(image);
+    }
+    image.src = url;
     picture.addEventListener("click", () => enlarge({ seed, steps, url }, this.actions));
     image.addEventListener("error", () => {
       item.classList.add("gone");

@@ -1,9 +1,12 @@
-// Follows one job to its end.
+// Follows one job to its end: by its events, or by asking again and again where these are not to be had.
 
 import { readJob } from "./api.js";
+import { canListen, listen } from "./events.js";
 
 const PAUSES = [120, 200, 300, 500, 800, 1000]; // milliseconds
 const PATIENCE = 5000;
+const MOST_REFUSALS = 2;
+const UNREACHABLE = { title: "The connection was lost" };
 
 const ENDS = new Set(["succeeded", "failed", "canceled"]);
 
@@ -11,21 +14,37 @@ export const hasEnded = (job) => ENDS.has(job.status);
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// Calls `tell(job)` for each state until the job has ended, and returns the last one. A server that does not answer is
-// asked again and again (`tellTrouble` hears of it); a job that is gone is an error.
-export async function follow(job, tell, tellTrouble) {
-  tell(job);
+// Calls `tell(job)` for each state until the job has ended, and returns the last one; `show(preview)` gets its images as
+// they are predicted so far. A server that does not answer is asked again and again (`tellTrouble` hears of it); a job
+// that is gone is an error.
+export async function follow(job, { tell, show, tellTrouble }) {
+  const take = (news) => {
+    job = { ...job, ...news };
+    tell(job);
+  };
+  take(job);
+  let refusals = 0;
   for (let turn = 0; !hasEnded(job); turn += 1) {
-    await sleep(PAUSES[Math.min(turn, PAUSES.length - 1)]);
+    if (refusals < MOST_REFUSALS && canListen()) {
+      const progress = ({ queue, ...done }) => take({ queue, progress: done });
+      const trouble = () => tellTrouble(UNREACHABLE);
+      const began = performance.now();
+      const ended = await listen(job.id, { status: take, progress, preview: show, trouble });
+      if (ended) {
+        take(ended);
+        break;
+      }
+      if (performance.now() - began < PATIENCE && !document.hidden) refusals += 1;
+    }
     try {
-      job = await readJob(job.id);
+      take(await readJob(job.id));
     } catch (problem) {
       if (problem.status === 404 || problem.status === 401) throw problem;
       tellTrouble(problem);
       await sleep(problem.retryAfter ? problem.retryAfter * 1000 : PATIENCE);
       continue;
     }
-    tell(job);
+    if (!hasEnded(job)) await sleep(PAUSES[Math.min(turn, PAUSES.length - 1)]);
   }
   return job;
 }

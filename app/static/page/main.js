@@ -44,11 +44,11 @@ async function plant(job) {
   });
   bed.grow();
   try {
-    const ended = await follow(
-      job,
-      (now) => bed.progress(now.progress.steps_done / now.progress.steps_total, inWords(now)),
-      (problem) => bed.progress(0, `${problem.title}. Trying again …`),
-    );
+    const ended = await follow(job, {
+      tell: (now) => bed.progress(now.progress.steps_done / now.progress.steps_total, inWords(now)),
+      show: (preview) => bed.show(preview),
+      tellTrouble: (problem) => bed.progress(0, `${problem.title}. Trying again …`),
+    });
     if (ended.status === "succeeded") {
       const images = ended.images.map(({ seed, url }) => ({ seed, url }));
       memory.update({ id: job.id, request: job.request, images });
