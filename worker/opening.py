@@ -26,9 +26,14 @@ _GPU_STEP_COUNTS = (1, 2, 4, 8, 16)
 
 
 def open_workshop(
-    settings: WorkerSettings, make_sampler: Callable[[Bundle], AdvancingSampler] = Sampler
+    settings: WorkerSettings,
+    make_sampler: Callable[[Bundle], AdvancingSampler] = Sampler,
+    make_engine: Callable[..., Engine] = Engine,
+    make_scheduler: Callable[..., Scheduler] = Scheduler,
 ) -> OpenWorkshop:
     """Loads the bundle, compiles and measures, and opens the store.
+
+    The parts can be replaced, so that benchmarks measure others in the same worker.
 
     Raises:
         BundleError: the bundle cannot be served.
@@ -40,11 +45,11 @@ def open_workshop(
     bundle = load_bundle(settings.bundle or default_bundle_path())
     on_gpu = has_accelerator()
     slot_counts = choose_slot_counts(settings.slots, on_gpu)
-    engine = Engine(
+    engine = make_engine(
         make_sampler(bundle), bundle.schedule, bundle.image_size, slot_counts, _GPU_STEP_COUNTS if on_gpu else (1,)
     )
     seconds = engine.warm_up()
-    scheduler = Scheduler(engine.slot_counts, engine.step_counts, step_seconds=engine.step_seconds)
+    scheduler = make_scheduler(engine.slot_counts, engine.step_counts, step_seconds=engine.step_seconds)
     served = ServedBundle(bundle.name, bundle.content_hash, bundle.revision, bundle.image_size)
     if isinstance(store, DirectoryStore):
         store.sweep()
