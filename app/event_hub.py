@@ -74,6 +74,11 @@ class _Watch:
     is_stale: bool = True
     """Whether it must be read though its status may not have changed: somebody came, or a message did."""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is known, and more is to come."""
+        return self.sight is not None and not self.sight.moment.status.is_terminal
+
 
 class EventHub:
     """One for each front end process. All methods belong to its event loop's thread."""
@@ -88,17 +93,16 @@ class EventHub:
         self._subscribed: set[str] = set()
         self._listener: asyncio.Task[None] | None = None
         self._renew_at = self._look_at = self._queue_at = 0.0
-        self._is_closing = False
-
-    async def sight(self, job_id: str) -> Sight | None:
-        """The job as it is now; None if there is none."""
-        record = await self._queue.read(job_id)
-        return None if record is None else Sight(job_view(record, await self._meter.look()), Moment.of(record))
+        self.is_closing = False
+        """Whether `hang_up` has been called."""
 
     def join(self, job_id: str, seen: Moment | None) -> EventReader:
-        """A reader that will be shown the job as it is, then each change. `leave` has to be called in the end."""
+        """A reader that will be shown the job as it is, then each change. `leave` has to be called in the end.
+
+        However many join at the same time, their jobs are read together.
+        """
         reader = EventReader(seen)
-        if self._is_closing:
+        if self.is_closing:
             reader.end()
             return reader
         watch = self._watches.setdefault(job_id, _Watch(job_id))
@@ -115,7 +119,7 @@ class EventHub:
 
     def hang_up(self) -> None:
         """Ends all readers, present and to come: the front end is about to stop. They may go on at another one."""
-        self._is_closing = True
+        self.is_closing = True
         for watch in self._watches.values():
             for reader in watch.readers:
                 reader.end()
@@ -133,6 +137,8 @@ class EventHub:
                     await self._drop_channels()
                     for watch in self._watches.values():
                         watch.is_stale = True
+                        for reader in watch.readers:
+                            reader.fail(error)
                     await asyncio.sleep(_PAUSE_AFTER_ERROR)
         finally:
             await self._drop_channels()
@@ -146,18 +152,18 @@ class EventHub:
         self._news.clear()
 
     async def _serve(self) -> None:
-        """One round: subscriptions, watch keys, and a look at those jobs that are due."""
-        await self._subscribe()
+        """One round: a look at those jobs that are due, subscriptions, and watch keys."""
         began = time.monotonic()
         everyone = list(self._watches.values())
-        if began >= self._renew_at:
-            self._renew_at = began + _RENEW_SECONDS
-            await self._renew(self._watches)
         if looks_at_queue := began >= self._queue_at:
             for watch in everyone:
                 watch.is_stale |= watch.sight is not None and watch.sight.job.status is JobStatus.QUEUED
         looks_at_all = began >= self._look_at
         await self._look(everyone if looks_at_all else [watch for watch in everyone if watch.is_stale])
+        await self._subscribe()
+        if began >= self._renew_at:
+            self._renew_at = began + _RENEW_SECONDS
+            await self._renew(self._subscribed)
         ended = time.monotonic()
         if looks_at_all:
             self._look_at = ended + max(LOOK_SECONDS, (ended - began) / _SHARE_OF_TIME)
@@ -233,10 +239,11 @@ class EventHub:
             await pipeline.execute()
 
     async def _subscribe(self) -> None:
-        """Listens to the channels of all jobs that are watched, and of no others."""
+        """Listens to the channels of all jobs that are watched and have not ended, and of no others."""
         if self._listener is not None and self._listener.done():
             await self._drop_channels()
-        new, gone = self._watches.keys() - self._subscribed, self._subscribed - self._watches.keys()
+        wanted = {job_id for job_id, watch in self._watches.items() if watch.is_alive}
+        new, gone = wanted - self._subscribed, self._subscribed - wanted
         if new:
             if self._channels is None:
                 self._channels = self._redis.pubsub(ignore_subscribe_messages=True)

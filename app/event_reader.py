@@ -51,9 +51,21 @@ class EventReader:
         self._seen = seen
         self._waiting: dict[Hashable, bytes] = {}
         self._news = asyncio.Event()
-        self._status: JobStatus | None = None
+        self._sight: Sight | None = None
+        self._met = asyncio.Event()
+        self._trouble: Exception | None = None
         self.is_ended = False
         """Whether nothing will come any more, beyond what is waiting."""
+
+    async def meet(self) -> Sight | None:
+        """Waits until the job has been seen, and returns it; None if there is none, or if the reader was ended before.
+
+        Raises what `fail` was given.
+        """
+        await self._met.wait()
+        if self._trouble is not None and self._sight is None:
+            raise self._trouble
+        return self._sight
 
     @property
     def is_empty(self) -> bool:
@@ -63,7 +75,7 @@ class EventReader:
     @property
     def follows_run(self) -> bool:
         """Whether progress and previews may be given: the reader has been told that the job runs."""
-        return self._status is JobStatus.RUNNING
+        return self._sight is not None and self._sight.moment.status is JobStatus.RUNNING
 
     def see(self, sight: Sight, previews: Mapping[int, bytes]) -> None:
         """Takes in the job as it is now; `previews` are the latest that there are, by seed."""
@@ -72,7 +84,8 @@ class EventReader:
         began_to_run = not self.follows_run and sight.moment.status is JobStatus.RUNNING
         for moment in moments_between(self._seen, sight.moment):
             self._put(moment, sight.status(moment))
-        self._seen, self._status = sight.moment, sight.moment.status
+        self._seen, self._sight = sight.moment, sight
+        self._met.set()
         if sight.moment.status.is_terminal:
             self._put("done", sight.done)
             self.end()
@@ -93,6 +106,12 @@ class EventReader:
         """Gives out what is waiting, and nothing more."""
         self.is_ended = True
         self._news.set()
+        self._met.set()
+
+    def fail(self, error: Exception) -> None:
+        """Tells a reader that has not met its job yet why it cannot; others wait for better times."""
+        self._trouble = error
+        self._met.set()
 
     async def take(self, seconds: float) -> bytes:
         """All that is waiting, in order, as soon as there is something; nothing if that takes longer than `seconds`."""

@@ -14,6 +14,7 @@ from app import sse
 from app.event_hub import EventHub
 from app.event_reader import EventReader
 from app.head_requests import is_head
+from app.job_ids import is_job_id
 from app.job_moments import read_event_id
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -34,16 +35,19 @@ async def open_stream(hub: EventHub, job_id: str, last_event_id: str | None) -> 
 
     204, which tells a browser not to come again, for one that has seen the end.
     """
-    sight = await hub.sight(job_id)
-    if sight is None:
+    if not is_job_id(job_id):
         return None
     seen = read_event_id(last_event_id)
-    if not sight.moment.status.is_terminal:
-        return EventStream(hub, job_id, hub.join(job_id, seen.moment if seen is not None else None))
-    if seen is not None and seen.done and seen.moment == sight.moment:
-        return Response(status_code=204, headers=_HEADERS)
-    reader = EventReader(seen.moment if seen is not None else None)
-    reader.see(sight, {})
+    reader = hub.join(job_id, seen.moment if seen is not None else None)
+    try:
+        sight = await reader.meet()
+    except BaseException:
+        hub.leave(job_id, reader)
+        raise
+    has_seen_all = sight is not None and seen is not None and seen.done and seen.moment == sight.moment
+    if has_seen_all or (sight is None and not hub.is_closing):
+        hub.leave(job_id, reader)
+        return Response(status_code=204, headers=_HEADERS) if has_seen_all else None
     return EventStream(hub, job_id, reader)
 
 

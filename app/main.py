@@ -38,7 +38,9 @@ log = logging.getLogger("bouquet.api")
 SWEEP_SECONDS: Final = 60.0
 
 _REDIS_SECONDS: Final = 5.0
-"""Within which Redis has to take a connection and to answer a command."""
+"""Within which Redis has to take a connection and to answer a command, and a connection to be free."""
+
+_REDIS_CONNECTIONS: Final = 32
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -96,8 +98,16 @@ def _middleware(settings: Settings) -> list[Middleware]:
 async def _open_state(settings: Settings, store: ImageStore) -> AsyncIterator[State]:
     url = settings.redis_url or socket_url(settings.home)
     # No retries inside the client: a submission that broke off halfway must not be sent twice.
-    connection = redis.asyncio.Redis.from_url(
-        url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+    # A pool that lets requests wait for a connection: a plain one refuses them once there are a hundred at a time.
+    connection = redis.asyncio.Redis.from_pool(
+        redis.asyncio.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_REDIS_CONNECTIONS,
+            timeout=_REDIS_SECONDS,
+            retry=AsyncRetry(NoBackoff(), 0),
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+        )
     )
     blocking = redis.Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS

@@ -319,19 +319,33 @@ def test_errors_and_other_methods(api: httpx.Client) -> None:
 
 
 def test_many_readers_of_many_jobs(api: httpx.Client, start_light_worker: StartWorker) -> None:
-    """A hundred at once, each of whom sees every status of its job once."""
+    """Two hundred at once, each of whom sees every status of its job once."""
     job_ids = [submit(api, steps=3, seed=1000 * number) for number in range(50)]
-    ready = threading.Barrier(101)
+    ready = threading.Barrier(201)
 
     def read(job_id: str) -> list[str]:
+        ready.wait(60)  # all come at the same time
         stream = watch(api, job_id)
         first = next(stream)
         ready.wait(60)
         return statuses([first, *stream])
 
-    with ThreadPoolExecutor(100) as pool:
-        seen = [pool.submit(read, job_id) for job_id in job_ids * 2]
+    with ThreadPoolExecutor(200) as pool:
+        seen = [pool.submit(read, job_id) for job_id in job_ids * 4]
+        ready.wait(60)
         ready.wait(60)
         start_light_worker("--step-seconds", "0.01")
         for reading in seen:
             assert reading.result(60) == ["queued", "running", "succeeded"]
+
+
+def test_more_requests_at_once_than_there_are_connections_to_redis(api: httpx.Client) -> None:
+    job_id = submit(api, steps=20, seed=1)
+    ready = threading.Barrier(200)
+
+    def read(_: int) -> int:
+        ready.wait(60)
+        return api.get(f"/jobs/{job_id}").status_code
+
+    with ThreadPoolExecutor(200) as pool:
+        assert set(pool.map(read, range(200))) == {200}
