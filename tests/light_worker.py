@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,11 +27,18 @@ CONTENT_HASH = REVISION + 52 * "0"
 class LightSampler:
     """One step halves the distance to grey, and leaves a trace of the rates: order and number of steps both show."""
 
-    def __init__(self, hold: Path | None = None, poison: int | None = None, step_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        hold: Path | None = None,
+        poison: int | None = None,
+        death: int | None = None,
+        step_seconds: float = 0.0,
+    ) -> None:
         from model.noise import starting_noise
 
         self._hold = hold
         self._poison = None if poison is None else starting_noise(poison, SIZE)
+        self._death = None if death is None else starting_noise(death, SIZE)
         self._step_seconds = step_seconds
 
     def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
@@ -39,6 +47,8 @@ class LightSampler:
         images = np.asarray(noisy_images)
         if self._poison is not None and any(np.array_equal(image, self._poison) for image in images):
             raise RuntimeError("this flower is poisonous")
+        if self._death is not None and any(np.array_equal(image, self._death) for image in images):
+            os.kill(os.getpid(), signal.SIGKILL)
         for step_rates in rates:
             images = images * np.float32(0.5) + step_rates[:, 2].reshape(-1, 1, 1, 1)
         time.sleep(self._step_seconds * len(rates))
@@ -66,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--hold", type=Path, help="ticks wait while this file exists")
     parser.add_argument("--poison", type=int, help="a seed whose images make the network fail")
+    parser.add_argument("--death", type=int, help="a seed whose images kill the worker")
     parser.add_argument("--step-seconds", type=float, default=0.0)
     options = parser.parse_args(arguments)
     os.environ["KERAS_BACKEND"] = "numpy"
@@ -83,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = WorkerSettings.from_environ()
 
     def open_workshop(settings: WorkerSettings) -> OpenWorkshop:
-        sampler = LightSampler(None, options.poison, options.step_seconds)
+        sampler = LightSampler(None, options.poison, options.death, options.step_seconds)
         engine = Engine(sampler, Schedule(), SIZE, (1, 2, 4, 8))
         engine.warm_up()
         sampler._hold = options.hold

@@ -14,10 +14,11 @@ from tests.processes import poll
 
 
 class ValkeyServer:
-    """Keeps its data in `folder` across `stop` and `start`. The append-only file is flushed each second, for speed."""
+    """Keeps its data in `folder` across `stop` and `start`; across `kill` too if `flush` is "always"."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, flush: str = "everysec") -> None:
         self.folder = folder
+        self._flush = flush
         self._sockets = tempfile.TemporaryDirectory(prefix="valkey-", dir="/tmp")  # socket paths must be short
         self.socket = Path(self._sockets.name) / "s"
         self.url = f"unix://{self.socket}"
@@ -30,6 +31,7 @@ class ValkeyServer:
             "port": 0,
             "unixsocket": self.socket,
             "appendonly": "yes",
+            "appendfsync": self._flush,
             "save": "",
             "logfile": self.folder / "valkey.log",
         }

@@ -8,6 +8,7 @@ the thread of the LeaseKeeper renews the leases.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import math
@@ -53,6 +54,7 @@ _TAKEN_AT_ONCE: Final = 32
 _PAUSE_AFTER_ERROR: Final = 0.5
 _SWEEP_SECONDS: Final = 60.0
 _SAME_SIGNAL_SECONDS: Final = 1.0
+_ROOM_SECONDS: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class BatchWorker(BaseWorker):
         self._stop_asked_at: float | None = None
         self._hurry = False
         self._draining = False
+        self._closed_to_others = False
         self._suspended = False
         self._peers = 1
         self._pause_until = 0.0
@@ -253,6 +256,7 @@ class BatchWorker(BaseWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Runs this job and all that come meanwhile, until none is left or the worker has to stop."""
+        self._closed_to_others = False
         try:
             self._begin([cast(GenerationJob, job)])
             while self._held or self._finishes:
@@ -290,7 +294,8 @@ class BatchWorker(BaseWorker):
     def _admit(self) -> bool:
         """Takes jobs from the queue, if there is room for more; returns whether there were any."""
         room = self._jobs_held - len(self._held)
-        if room <= 0 or self._stop_requested or self._suspended or time.monotonic() < self._pause_until:
+        closed = self._stop_requested or self._suspended or self._closed_to_others
+        if room <= 0 or closed or time.monotonic() < self._pause_until:
             return False
         try:
             limit = min(room, _TAKEN_AT_ONCE)
@@ -302,15 +307,36 @@ class BatchWorker(BaseWorker):
             return False
 
     def _begin(self, jobs: Sequence[GenerationJob]) -> bool:
-        """Starts jobs, and brings them into the workshop."""
+        """Begins jobs; one that workers have died under is run alone, so that it can take nobody along again."""
+        unsuspected = list(itertools.takewhile(lambda job: not job.is_suspect, jobs))
+        others = jobs[len(unsuspected) :]
+        if not others:
+            return self._start(unsuspected)
+        self._closed_to_others = True
+        try:
+            if not self._held and not unsuspected:
+                log.warning("job %s is run alone: workers have died under it", others[0].id)
+                rq_internals.put_back(self, self._queue, others[1:])
+                return self._start(others[:1])
+            # Its turn comes when we are empty: soon, since what takes long is given back, to come behind it.
+            begun = self._start(unsuspected)
+            self._give_back(self._late(_ROOM_SECONDS))
+            rq_internals.put_back(self, self._queue, others)
+            return begun
+        except redis.RedisError as error:  # they are in the intermediate list, from where they will be put back
+            self._note_trouble(error)
+            return False
+
+    def _start(self, jobs: Sequence[GenerationJob]) -> bool:
+        """Starts jobs, and brings them into the workshop; returns whether there were any."""
         try:
             leases = rq_internals.start(self, self._queue, jobs, self._settings.lease_seconds)
         except redis.RedisError as error:  # they are in the intermediate list, from where they will be put back
             self._note_trouble(error)
             return False
         for lease in leases:
-            if lease.job_id in self._held:  # our lease had lapsed, and we are the ones who took the job over
-                self.workshop.cancel(lease.job_id)
+            if (lapsed := self._held.get(lease.job_id)) is not None:  # and we are who took the job over
+                self._let_go(lapsed.lease)
             timeout = lease.job.timeout if lease.job.timeout and lease.job.timeout > 0 else math.inf
             self._held[lease.job_id] = _Held(lease, time.monotonic() + timeout)
             try:
@@ -394,18 +420,22 @@ class BatchWorker(BaseWorker):
         """Gives back what cannot be finished in time; all the rest once the time is over."""
         asked_at = self._stop_asked_at if self._stop_asked_at is not None else time.monotonic()
         left = self._settings.drain_seconds - (time.monotonic() - asked_at)
-        ending = {finish.lease.job_id for finish in self._finishes}
         if self._hurry or left <= 0:
-            self._give_back([held for job_id, held in self._held.items() if job_id not in ending])
+            self._give_back(self._late(0.0))
             if left < -self._settings.lease_seconds:  # Redis has been away all the time: others will recover them
                 self._held, self._finishes = {}, []
         elif not self._draining:
             self._draining = True
-            remaining = {job_id: self.workshop.remaining_image_steps(job_id) for job_id in self._held}
-            finished_in_time = jobs_to_finish(remaining, left, self._rate) | ending
-            late = [held for job_id, held in self._held.items() if job_id not in finished_in_time]
+            late = self._late(left)
             log.info("stopping: %d jobs are finished, %d go back", len(self._held) - len(late), len(late))
             self._give_back(late)
+
+    def _late(self, seconds: float) -> list[_Held]:
+        """The jobs that cannot be finished in so many seconds; none of those that have only to be booked."""
+        ending = {finish.lease.job_id for finish in self._finishes}
+        remaining = {job_id: self.workshop.remaining_image_steps(job_id) for job_id in self._held}
+        in_time = jobs_to_finish(remaining, seconds, self._rate) if seconds > 0 else set()
+        return [held for job_id, held in self._held.items() if job_id not in in_time | ending]
 
     def _give_back(self, jobs: Sequence[_Held]) -> None:
         leases = [held.lease for held in jobs]

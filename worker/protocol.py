@@ -30,8 +30,9 @@ MAX_COUNT: Final = 64
 MAX_SEED: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
 
-RETRIES: Final = 3
-"""How often a job is run again after its worker died. A job that kills its process spends a retry of each mate."""
+RETRIES: Final = 5
+"""How often a job is run again after its worker died. A job that kills its process spends a retry of each mate, too;
+once two workers have died under a job it is therefore run alone."""
 
 RESULT_TTL: Final = 24 * 3600
 """Seconds for which a finished job can be asked for. Its images stay in the store."""

@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 LEASE_FIELD: Final = "bouquet_lease"
 """Field of a job's hash: the id of the execution that may finish it."""
 
+STARTS_FIELD: Final = "bouquet_starts"
+"""Field of a job's hash: how often it was started, less how often it was given back."""
+
+_SUSPICIOUS_STARTS: Final = 2
 _STRANDED_SECONDS: Final = 10.0
 """How long a job may be between queue and start: a worker needs milliseconds."""
 _MAINTENANCE_LOCK_SECONDS: Final = 5
@@ -78,6 +82,14 @@ class GenerationJob(Job):
 
     Whoever can write to Redis could otherwise have any importable function called.
     """
+
+    starts = 0
+    """How often it was started before, and neither finished nor given back; as of `fetch_taken`."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether two workers have died under this job: it may be what killed them."""
+        return self.starts >= _SUSPICIOUS_STARTS
 
     @property
     def func(self) -> NoReturn:
@@ -222,6 +234,7 @@ def fetch_taken(worker: BaseWorker, queue: GenerationQueue, job_ids: Sequence[st
             job = GenerationJob(job_id, connection=worker.connection, serializer=worker.serializer)
             if fields:
                 job.restore(fields)
+                job.starts = int(fields.get(STARTS_FIELD.encode(), 0))
                 jobs.append(job)
                 continue
         except Exception:  # whatever a garbled hash makes RQ raise
@@ -229,6 +242,14 @@ def fetch_taken(worker: BaseWorker, queue: GenerationQueue, job_ids: Sequence[st
             _bury(worker, queue, job_id)
         queue.intermediate_queue.remove(job_id)
     return jobs
+
+
+def put_back(worker: BaseWorker, queue: GenerationQueue, jobs: Sequence[GenerationJob]) -> None:
+    """Moves jobs that `take` returned back to the queue's front, the first in front."""
+    for job in reversed(jobs):
+        intermediate = queue.intermediate_queue
+        keys = [intermediate.key, queue.key, intermediate.get_first_seen_key(job.id)]
+        worker.connection.eval(_PUT_BACK, len(keys), *keys, job.id)
 
 
 def start(worker: BaseWorker, queue: GenerationQueue, jobs: Sequence[GenerationJob], ttl: int) -> list[Lease]:
@@ -274,6 +295,7 @@ def _start_watched(
         execution = Execution.create(job, ttl, pipeline=pipeline, worker_name=worker.name)
         job.prepare_for_execution(worker.name, pipeline=pipeline)
         pipeline.hset(job.key, LEASE_FIELD, execution.id)
+        pipeline.hincrby(job.key, STARTS_FIELD, 1)
         pipeline.persist(job.key)
         leases.append(Lease(job, queue, execution))
     if leases:
@@ -386,6 +408,7 @@ def give_back(worker: BaseWorker, leases: Sequence[Lease]) -> set[str]:
                         lease.job.started_at = None
                         lease.job.worker_name = None
                         lease.queue._enqueue_job(lease.job, pipeline=pipeline, at_front=True)
+                        pipeline.hincrby(lease.job.key, STARTS_FIELD, -1)
                 pipeline.execute()
                 break
             except redis.WatchError:

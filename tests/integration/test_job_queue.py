@@ -28,6 +28,7 @@ from worker.protocol import (
     MODEL_KEY,
     QUEUE_NAME,
     RESULT_TTL,
+    RETRIES,
     GenerationRequest,
     GenerationResult,
     ImageRecord,
@@ -97,7 +98,7 @@ def test_rq_reads_what_was_submitted(run: Run) -> None:
         job = Job.fetch(record.id, connection=parts.blocking, serializer=JSONSerializer)
         assert job.kwargs == REQUEST.to_kwargs()
         assert job.origin == QUEUE_NAME
-        assert job.retries_left == 3
+        assert job.retries_left == RETRIES
         assert job.result_ttl == RESULT_TTL
         assert job.ttl is None
         assert parts.blocking.ttl(job.key) == -1

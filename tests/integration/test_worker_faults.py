@@ -234,6 +234,33 @@ def test_a_poison_job_fails_alone_and_says_why(
     check_rest(client, mates, jobs)
 
 
+def test_a_job_that_kills_its_worker_takes_no_other_along(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    """However often they are recovered together: once two workers have died under a job, it runs alone."""
+    light.hold()
+    worker = light.start("--death", "13")
+    mates = [jobs.post(20, 100 * number, 2) for number in range(1, 4)]
+    deadly = jobs.post(20, 13)
+    for job in (*mates, deadly):
+        jobs.until(job, "started")
+    later = [jobs.post(5, seed) for seed in (1, 2)]
+    light.release()
+    deaths = 0
+
+    def ended() -> bool:
+        nonlocal worker, deaths
+        if not worker.is_running:
+            deaths += 1
+            worker = light.start("--death", "13")
+        return jobs.status(deadly) == "failed"
+
+    poll(ended, "the deadly job is given up", 90)
+    assert jobs.failure(deadly).code == "worker-lost"
+    assert deaths == RETRIES + 1
+    jobs.finish(mates + later)
+    assert min(jobs.retries_left(job) or 0 for job in mates + later) >= RETRIES - 2
+    check_rest(client, mates + later, jobs)
+
+
 def test_a_store_that_cannot_be_written_fails_the_job_with_the_reason(
     light: Light, jobs: Jobs, store_folder: Path
 ) -> None:
