@@ -13,6 +13,11 @@ def heading(title: str) -> None:
     print(f"\n### {title}\n\n{datetime.now(UTC):%Y-%m-%d}, {machine()}\n", flush=True)
 
 
+def plain_heading(title: str) -> None:
+    """A section's title, of figures that hold for no machine in particular."""
+    print(f"\n### {title}\n", flush=True)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A Markdown table; floats with three digits that count."""
 

@@ -1,0 +1,71 @@
+"""Three ways of batching under the same arrivals: services side by side, of which one at a time is given work."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.serve_client import MeasuredRun, offer
+from benchmarks.serve_figures import Figures, figures
+from benchmarks.serve_policies import ARMS, scheduler_maker
+from benchmarks.serve_stack import Service
+from benchmarks.serve_trace import SEEDS_APART, Arrival
+from benchmarks.simulation import Simulation
+from benchmarks.simulation_hardware import Hardware
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedRuns:
+    """All rounds of the three arms at one load: measured, and the same arrivals simulated."""
+
+    measured: dict[str, Figures]
+    simulated: dict[str, Figures]
+
+
+@contextlib.contextmanager
+def services(folder: Path, bundle: Path | None, slots: int | None) -> Iterator[dict[str, Service]]:
+    """A service for each arm, ready."""
+    with contextlib.ExitStack() as stack:
+        started = {arm: stack.enter_context(Service(folder / arm, arm=arm, bundle=bundle, slots=slots)) for arm in ARMS}
+        for service in started.values():
+            service.wait()
+        yield started
+
+
+def run_load(
+    arms: Mapping[str, Service], traces: Sequence[Sequence[Arrival]], hardware: Hardware, first_seed: int
+) -> LoadedRuns:
+    """Gives each trace to each arm in turn, another arm first each time: a slow spell of the machine hits all."""
+    runs: dict[str, list[MeasuredRun]] = {arm: [] for arm in arms}
+    for number, trace in enumerate(traces):
+        names = list(arms)
+        for arm in names[number % len(names) :] + names[: number % len(names)]:
+            runs[arm].append(offer(arms[arm], reseeded(trace, first_seed)))
+        first_seed += len(trace) * SEEDS_APART
+    measured = {
+        arm: figures(
+            [job for run in rounds for job in run.jobs],
+            [tick for run in rounds for tick in run.ticks],
+            sum(run.seconds for run in rounds),
+        )
+        for arm, rounds in runs.items()
+    }
+    return LoadedRuns(measured, {arm: _simulate(arm, traces, hardware) for arm in arms})
+
+
+def reseeded(trace: Sequence[Arrival], first_seed: int) -> list[Arrival]:
+    """The same arrivals, of other images: none is in a store already."""
+    return [
+        dataclasses.replace(arrival, seed=first_seed + number * SEEDS_APART) for number, arrival in enumerate(trace)
+    ]
+
+
+def _simulate(arm: str, traces: Sequence[Sequence[Arrival]], hardware: Hardware) -> Figures:
+    runs = [Simulation(trace, scheduler_maker(arm), hardware).run() for trace in traces]
+    return figures(
+        [job for run in runs for job in run.jobs],
+        [tick for run in runs for tick in run.ticks],
+        sum(run.end for run in runs),
+    )

@@ -1,0 +1,97 @@
+"""What a worker does at most: the rate of its ticks while somebody always waits, beside that of the bare sampler."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from benchmarks.serve_client import MeasuredRun
+from benchmarks.serve_figures import TickRecord, mean_fill
+from benchmarks.simulation_hardware import Hardware
+from model.bundle import Bundle
+from model.sampling import Sampler
+
+_PIECE_SECONDS = 0.2
+_LONGEST_GAP = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Saturated:
+    """An arm under a backlog, while jobs still wait for their first slot: what comes after has not enough to do."""
+
+    ticks: list[TickRecord]
+    seconds: float
+
+    @classmethod
+    def of(cls, run: MeasuredRun) -> Saturated:
+        """The part of a run with everything posted before it began."""
+        end = max(job.admitted for job in run.jobs)
+        ticks = [tick for tick in run.ticks if run.start <= tick.began < end]
+        return cls(ticks, end - ticks[0].began)
+
+    @property
+    def image_steps_per_second(self) -> float:
+        return sum(tick.image_steps for tick in self.ticks) / self.seconds
+
+    @property
+    def fill(self) -> float:
+        return mean_fill(self.ticks)
+
+    def share_of_bare(self, bare: Mapping[int, float]) -> float:
+        """The time in which the bare sampler runs the same batches (slot count -> seconds a step), by that it took."""
+        return sum(bare[tick.slots] * tick.steps for tick in self.ticks) / self.seconds
+
+
+class BareSampler:
+    """The network alone: no queue, no scheduler, nobody joins or leaves. Measured in pieces, between other things."""
+
+    def __init__(self, bundle: Bundle, slot_counts: Sequence[int]) -> None:
+        self._sampler = Sampler(bundle)
+        self._rates = bundle.schedule.step_rates(1)[:, None]
+        self._images = {
+            count: np.zeros((count, bundle.image_size, bundle.image_size, 3), np.float32) for count in slot_counts
+        }
+        self._seconds: dict[int, list[float]] = {count: [] for count in slot_counts}
+        for count in slot_counts:  # compiles
+            self._steps(count, 2)
+
+    def measure(self, pieces: int = 3) -> None:
+        """Adds so many pieces of a fraction of a second for each slot count, in turns."""
+        for _, count in itertools.product(range(pieces), self._images):
+            steps = max(1, int(_PIECE_SECONDS / self._steps(count, 1)))
+            self._seconds[count].append(self._steps(count, steps) / steps)
+
+    def step_seconds(self) -> dict[int, float]:
+        """Slot count -> seconds a step, the median of the pieces."""
+        return {count: statistics.median(seconds) for count, seconds in self._seconds.items()}
+
+    def _steps(self, count: int, steps: int) -> float:
+        images, rates = self._images[count], np.repeat(self._rates, count, axis=1)
+        began = time.perf_counter()
+        for _ in range(steps):
+            images, _ = self._sampler.advance(images, rates)
+        keras.ops.convert_to_numpy(images)
+        return time.perf_counter() - began
+
+
+def measured_hardware(ticks: Sequence[TickRecord], bare: Mapping[int, float]) -> Hardware:
+    """This machine under the service, from the ticks of one worker that was never idle.
+
+    Slot counts that are missing there take as much longer than the bare sampler as the others do.
+    """
+    seconds = {slots: [tick.seconds / tick.steps for tick in ticks if tick.slots == slots] for slots in bare}
+    known = {slots: statistics.median(values) for slots, values in seconds.items() if len(values) >= 10}
+    slower = statistics.median([known[slots] / bare[slots] for slots in known]) if known else 1.0
+    gaps = [after.began - tick.began - tick.seconds for tick, after in itertools.pairwise(ticks)]
+    usual = [max(0.0, gap) for gap in gaps if gap < _LONGEST_GAP]
+    return Hardware(
+        "measured",
+        {slots: known.get(slots, bare[slots] * slower) for slots in bare},
+        tick_overhead=statistics.fmean(usual) if usual else 0.0,
+    )
