@@ -5,6 +5,7 @@
 #   make serve DEVICE=gpu            installs requirements/gpu.txt (Linux with an NVIDIA driver) instead of cpu.txt
 #   make serve PYTHON=/path/python   the Python to make ./.venv from
 #   make test TESTS=tests/unit       a part of the tests
+#   make chaos SEED=7 JOBS=2000      other faults, and more; or MINUTES=10; LEASES=default: a worker's own settings of time
 
 DEVICE ?= cpu
 PORT ?=
@@ -23,7 +24,7 @@ SERVE_STAMP := $(VENV)/.installed-$(DEVICE)
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench train lock upgrade install dev clean
+.PHONY: help serve test check format bench chaos train lock upgrade install dev clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
@@ -46,6 +47,10 @@ format: $(DEV_STAMP) ## puts right what the formatter and the linter can
 
 bench: $(DEV_STAMP) ## the benchmarks
 	$(BIN)/bouquet bench
+
+chaos: $(DEV_STAMP) ## some minutes of kills, stops and outages while jobs run: nothing is lost, done twice or wrong
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEASES),--leases $(LEASES))
 
 train: $(DEV_STAMP) ## trains the reference recipe: make train DATA=data/flowers102 OUT=runs/reference
 	$(BIN)/bouquet train --preset flowers64 --data $(or $(DATA),tfds) --out $(or $(OUT),runs/reference)

@@ -1,7 +1,8 @@
 """Light workers without the seconds that their imports take: a process that has imported all forks one for each test.
 
-Every worker is a process of its own all the same, in a session of its own, that can be sent any signal. (A process with
-TensorFlow in it must never fork; this one has Keras' NumPy backend instead.)
+Every worker is a process of its own all the same, in a session of its own, that can be sent any signal. (A process in
+which TensorFlow has run must never fork; this one has Keras' NumPy backend instead.) tests/chaos has a nursery of
+production workers, which imports TensorFlow and leaves it untouched.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ ROOT = Path(__file__).parent.parent
 
 
 class Nursery:
-    """The client's side. Use from one thread."""
+    """The client's side: runs `module`, which calls `serve`. Use from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.nursery", backend: str = "numpy") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
-            env=os.environ | {"KERAS_BACKEND": "numpy"},
+            env=os.environ | {"KERAS_BACKEND": backend},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -80,13 +81,8 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
 
-def _serve() -> None:
-    """The nursery's side: one JSON object a line in, one out."""
-    from tests import light_worker
-    from worker import batch_worker, workshop
-
-    assert batch_worker.Workshop is workshop.Workshop
-    assert "tensorflow" not in sys.modules
+def serve(main: Callable[[Sequence[str]], int]) -> None:
+    """The nursery's side: one JSON object a line in, one out. Each worker runs `main` with its arguments."""
     for line in sys.stdin:
         request = json.loads(line)
         if (pid := request.get("poll")) is not None:
@@ -95,11 +91,11 @@ def _serve() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _be_a_worker(light_worker.main, request)
+                _be_a_worker(main, request)
         print(json.dumps(answer), flush=True)
 
 
-def _be_a_worker(main: Any, request: dict[str, Any]) -> None:
+def _be_a_worker(main: Callable[[Sequence[str]], int], request: dict[str, Any]) -> None:
     code = 1
     try:
         os.setsid()
@@ -117,4 +113,9 @@ def _be_a_worker(main: Any, request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    from tests import light_worker
+    from worker import batch_worker, workshop
+
+    assert batch_worker.Workshop is workshop.Workshop
+    assert "tensorflow" not in sys.modules
+    serve(light_worker.main)
