@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -17,6 +17,9 @@ TFDS_NAME = "oxford_flowers102"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 """Antialiased resize filters: ``bilinear`` is the reference's; ``box`` averages areas, which keeps more detail."""
+
+VALIDATION_SHARE = 0.2
+"""Of a folder that has no splits of its own."""
 
 
 class DatasetError(Exception):
@@ -98,15 +101,16 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
     for name in ("valid", "validation"):
         if train.is_dir() and (folder / name).is_dir():
             return _image_paths(train), _image_paths(folder / name)
-    paths = _image_paths(folder)
+    paths = sorted(_image_paths(folder), key=lambda path: _rank(path.relative_to(folder)))
+    count = sum(_rank(path.relative_to(folder)) < VALIDATION_SHARE for path in paths)
+    # Few photos may all be drawn for one side; one at least goes to the other.
+    count = min(max(count, 1), len(paths) - 1)
+    return sorted(paths[count:]), sorted(paths[:count])
 
-    def drawn(path: Path) -> str:
-        # By a hash of the name: a photo stays in its split whatever else is added to the folder.
-        return hashlib.sha256(path.relative_to(folder).as_posix().encode()).hexdigest()
 
-    ranked = sorted(paths, key=drawn)
-    count = max(1, len(ranked) // 5) if len(ranked) > 1 else 0
-    return sorted(ranked[count:]), sorted(ranked[:count])
+def _rank(name: PurePath) -> float:
+    """Where a photo stands in [0, 1), by a hash of its name: it stays in its split whatever else is in the folder."""
+    return int.from_bytes(hashlib.sha256(name.as_posix().encode()).digest()[:6], "big") / 2.0**48
 
 
 def _image_paths(folder: Path) -> list[Path]:
@@ -121,7 +125,7 @@ def _opened(paths: Iterable[Path], skip: Callable[[str], None]) -> Iterator[tupl
         try:
             with Image.open(path) as file:
                 photo = file.convert("RGB")
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # the decoders raise whatever a broken file makes them stumble over
             skip(f"{path}: {error}")
             continue
         yield str(path), photo

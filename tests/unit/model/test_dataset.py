@@ -21,18 +21,30 @@ def test_the_splits_of_a_folder_are_kept(tmp_path):
 
 
 def test_one_folder_is_split_80_to_20_always_in_the_same_way(tmp_path):
-    paint_folder(tmp_path, 40)
+    paint_folder(tmp_path, 400)
     before = load_dataset(str(tmp_path), [8])
-    assert (len(before.train[8]), len(before.validation[8])) == (32, 8)
+    assert len(before.train[8]) + len(before.validation[8]) == 400
+    assert 60 <= len(before.validation[8]) <= 100
     assert load_dataset(str(tmp_path), [8]).fingerprint() == before.fingerprint()
 
 
-def test_more_photos_move_few_to_the_other_split(tmp_path):
+def test_a_photo_stays_in_its_split_whatever_is_added(tmp_path):
+    def photos(split):
+        return {photo.tobytes() for photo in split[8]}
+
     paint_folder(tmp_path, 40)
-    before = {photo.tobytes() for photo in load_dataset(str(tmp_path), [8]).train[8]}
-    paint_folder(tmp_path, 10, first_seed=40)
-    after = {photo.tobytes() for photo in load_dataset(str(tmp_path), [8]).validation[8]}
-    assert len(before & after) <= 2
+    before = load_dataset(str(tmp_path), [8])
+    paint_folder(tmp_path / "more", 60, first_seed=40)
+    after = load_dataset(str(tmp_path), [8])
+    assert photos(before.train) < photos(after.train)
+    assert photos(before.validation) < photos(after.validation)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_few_photos_still_give_both_splits(tmp_path, count):
+    dataset = load_dataset(str(paint_folder(tmp_path, count)), [8])
+    assert len(dataset.validation[8]) >= 1
+    assert len(dataset.train[8]) >= 1
 
 
 def test_all_sizes_show_the_same_photos(tmp_path):
@@ -74,6 +86,22 @@ def test_a_file_that_is_no_image_is_named_and_skipped(tmp_path):
     dataset = load_dataset(str(tmp_path), [8])
     assert len(dataset.train[8]) == 3
     assert [reason.split(":")[0].rsplit("/", 1)[1] for reason in dataset.skipped] == ["broken.jpg", "cut.png"]
+
+
+def test_whatever_a_broken_file_makes_its_decoder_raise_it_is_skipped(tmp_path):
+    paint_folder(tmp_path / "train", 1)
+    paint_folder(tmp_path / "valid", 1)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    broken = tmp_path / "train" / "odd.png"
+    Image.fromarray(noise).save(broken)
+    content = broken.read_bytes()
+    assert content.count(b"IDAT") > 1
+    # Pillow raises a SyntaxError over the unknown chunk in the middle of the pixels.
+    broken.write_bytes(b"".join(content.rpartition(b"IDAT")[k] if k != 1 else b"\x1a\xd3nF" for k in range(3)))
+    dataset = load_dataset(str(tmp_path), [8])
+    assert len(dataset.train[8]) == 1
+    assert len(dataset.skipped) == 1
+    assert str(broken) in dataset.skipped[0]
 
 
 def test_grey_and_transparent_photos_become_coloured_ones(tmp_path):
