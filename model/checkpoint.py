@@ -52,6 +52,8 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     }
     progress = json.dumps(checkpoint.progress)
     path = folder / f"step-{step:09d}.safetensors"
+    for half_written in folder.glob(".step-*"):  # by a process that was killed; they take room
+        half_written.unlink(missing_ok=True)
     try:
         write_atomically(path, save(tensors, {"progress": progress, "sha256": _digest(progress, tensors)}))
     except OSError as error:
@@ -76,7 +78,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in paths:
         try:
             return _read(path), warnings
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             warnings.append(f"{path}: damaged ({error}); using the checkpoint before it")
     if paths:
         raise CheckpointError(f"{folder}: none of its checkpoints can be read; move them away to begin anew")
@@ -85,7 +87,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata()
+        metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if _digest(metadata["progress"], tensors) != metadata["sha256"]:
         raise ValueError("its content does not match its hash")

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 
@@ -50,6 +51,22 @@ def test_a_damaged_one_is_passed_over_with_a_warning(tmp_path, damage):
     assert loaded.progress["step"] == 1
     assert len(warnings) == 1
     assert str(newest) in warnings[0]
+
+
+def test_a_foreign_file_in_its_place_is_passed_over(tmp_path):
+    save_checkpoint(tmp_path, 1, checkpoint(1))
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "step-000000002.safetensors")
+    loaded, warnings = load_checkpoint(tmp_path)
+    assert loaded.progress["step"] == 1
+    assert "step-000000002" in warnings[0]
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_one(tmp_path):
+    half = tmp_path / ".step-000000001.safetensors.k3j2"
+    half.write_bytes(bytes(100))
+    assert load_checkpoint(tmp_path) == (None, [])
+    path = save_checkpoint(tmp_path, 2, checkpoint(2))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_nothing_but_damage_is_an_error(tmp_path):
