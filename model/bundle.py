@@ -191,6 +191,8 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise BundleError(f"{path}: truncated, or not a bundle at all ({error}); fetch it again") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
     if metadata.keys() != {"format", "version", "model", "content_hash", "card", "card_hash"}:
         raise BundleError(f"{path}: its metadata are incomplete; fetch it again")
     if _content_hash(metadata["model"], tensors) != metadata["content_hash"]:

@@ -21,7 +21,7 @@ class Normaliser:
         if (
             self.mean.shape != (3,)
             or self.std.shape != (3,)
-            or not (np.isfinite(self.mean).all() and (self.std > 0).all())
+            or not (np.isfinite([*self.mean, *self.std]).all() and (self.std > 0).all())
         ):
             raise ValueError("a normaliser needs three finite means and three positive standard deviations")
 

@@ -85,6 +85,22 @@ def test_a_missing_file_is_named(tmp_path):
         load_bundle(tmp_path / "nowhere")
 
 
+def test_a_file_that_may_not_be_read_is_named(path, tmp_path, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")  # as root, no file forbids itself
+
+    monkeypatch.setattr("model.bundle.safe_open", forbidden)
+    with pytest.raises(BundleError, match=rf"{path}.*Permission denied"):
+        load_bundle(path)
+
+
+def test_every_refusal_names_the_file(path, tmp_path):
+    for length in (0, 5, 300, 5000):
+        cut = changed(path, tmp_path, lambda content, length=length: content[:length])
+        with pytest.raises(BundleError, match=str(cut)):
+            load_bundle(cut)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.999])
 def test_a_truncated_one_is_refused(path, tmp_path, share):
     cut = changed(path, tmp_path, lambda content: content[: int(share * len(content))])

@@ -25,7 +25,7 @@ def test_a_channel_that_never_varies_divides_by_no_zero():
     assert np.isfinite(Normaliser.of(photos).normalise(photos / np.float32(255.0))).all()
 
 
-@pytest.mark.parametrize("std", [[1.0, 0.0, 1.0], [1.0, -1.0, 1.0], [1.0, 1.0]])
+@pytest.mark.parametrize("std", [[1.0, 0.0, 1.0], [1.0, -1.0, 1.0], [1.0, 1.0], [1.0, np.inf, 1.0], [1.0, np.nan, 1.0]])
 def test_impossible_statistics_are_refused(std):
     with pytest.raises(ValueError, match="deviations"):
         Normaliser(np.zeros(3, np.float32), np.array(std, np.float32))
