@@ -7,7 +7,6 @@ scheduler exchanged.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from benchmarks.simulation_hardware import Hardware
 PARTS = ("arms", "queue", "posts")
 _SEEDS_A_PART = 10**9
 _POST_CLIENTS = 32
+_WARM_UP_POSTS = 200
 
 
 def main(argv: Sequence[str] = ()) -> int:
@@ -71,7 +71,11 @@ def _arms(options: argparse.Namespace, folder: Path) -> None:
             bare.measure()
         step_seconds = bare.step_seconds()
         most = saturated[CONTINUOUS]
-        hardware = measured_hardware(most.ticks, step_seconds)
+        alone = SMALL_STEPS * (step_seconds[min(step_seconds)] + most.tick_overhead)
+        delay = max(0.0, statistics.median(beside.alone) - alone)
+        machines = measured_hardware(report.machine(), list(saturated.values()), step_seconds, delay)
+        hardware = dict(zip(saturated, machines, strict=True))
+        _write(options, hardware[CONTINUOUS])
         report.heading(f"Serve: most that a worker can do, {len(backlog)} jobs waiting, bundle {bundle.name}")
         report.table(
             ("arm", "image-steps/s", "fill", "of the bare sampler's rate with the same batches"),
@@ -80,10 +84,6 @@ def _arms(options: argparse.Namespace, folder: Path) -> None:
                 for arm, run in saturated.items()
             ],
         )
-        alone = SMALL_STEPS * hardware.tick_seconds(1, 1)
-        delay = max(0.0, statistics.median(beside.alone) - alone)
-        hardware = dataclasses.replace(hardware, job_delay=delay)
-        _write(options, dataclasses.replace(hardware, name=report.machine()))
         for load in options.loads:
             rate = load * most.image_steps_per_second
             jobs = max(4, round(rate * options.seconds / options.rounds / mix.mean_image_steps))
@@ -152,18 +152,24 @@ def _queue(options: argparse.Namespace, folder: Path) -> None:
         jobs_per_second(service, options.queue_jobs // 10, 1, 0)  # warms up
         for number, count in enumerate((1, 8), start=1):
             jobs = options.queue_jobs // count
+            before = service.cpu_seconds("worker")
             rate = jobs_per_second(service, jobs, count, number * _SEEDS_A_PART)
-            rows.append((count, jobs, rate, rate * count))
-    report.table(("images a job", "jobs", "jobs/s", "images/s"), rows)
+            processor = (service.cpu_seconds("worker") - before) / jobs
+            rows.append((count, jobs, rate, rate * count, 1e3 * processor))
+    report.table(("images a job", "jobs", "jobs/s", "images/s", "processor ms a job, worker"), rows)
 
 
 def _posts(options: argparse.Namespace, folder: Path) -> None:
     report.heading(f"Serve: posts that one front end accepts, {_POST_CLIENTS} clients on the same cores")
     with Service(folder / "posts", worker=False) as service:
         service.wait()
-        posts = measure_posts(service.port, options.posts, _POST_CLIENTS, 0)
+        measure_posts(service.port, _WARM_UP_POSTS, _POST_CLIENTS, 0)
+        before = service.cpu_seconds("api")
+        posts = measure_posts(service.port, options.posts, _POST_CLIENTS, _SEEDS_A_PART)
+        processor = (service.cpu_seconds("api") - before) / posts.posts
     report.table(
-        ("posts", "accepted/s", "p50 ms", "p99 ms"), [(posts.posts, posts.per_second, 1e3 * posts.p50, 1e3 * posts.p99)]
+        ("posts", "accepted/s", "p50 ms", "p99 ms", "processor ms a post, front end"),
+        [(posts.posts, posts.per_second, 1e3 * posts.p50, 1e3 * posts.p99, 1e3 * processor)],
     )
 
 

@@ -35,9 +35,19 @@ def services(folder: Path, bundle: Path | None, slots: int | None) -> Iterator[d
 
 
 def run_load(
-    arms: Mapping[str, Service], traces: Sequence[Sequence[Arrival]], hardware: Hardware, first_seed: int
+    arms: Mapping[str, Service],
+    traces: Sequence[Sequence[Arrival]],
+    hardware: Mapping[str, Hardware],
+    first_seed: int,
 ) -> LoadedRuns:
-    """Gives each trace to each arm in turn, another arm first each time: a slow spell of the machine hits all."""
+    """Gives each trace to each arm in turn, another arm first each time: a slow spell of the machine hits all.
+
+    Args:
+        arms: their services.
+        traces: one for each round.
+        hardware: what to simulate each arm with.
+        first_seed: of the images; it and those that follow have been used nowhere yet.
+    """
     runs: dict[str, list[MeasuredRun]] = {arm: [] for arm in arms}
     for number, trace in enumerate(traces):
         names = list(arms)
@@ -52,7 +62,7 @@ def run_load(
         )
         for arm, rounds in runs.items()
     }
-    return LoadedRuns(measured, {arm: _simulate(arm, traces, hardware) for arm in arms})
+    return LoadedRuns(measured, {arm: _simulate(arm, traces, hardware[arm]) for arm in arms})
 
 
 def reseeded(trace: Sequence[Arrival], first_seed: int) -> list[Arrival]:

@@ -17,7 +17,7 @@ class InstantSampler:
     Noise is the worst case for what follows: no picture is larger as a PNG.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | None = None) -> None:
         pass
 
     def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 
 from benchmarks.serve_figures import quantile
 
-_WARM_UP_POSTS = 200
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Posts:
@@ -32,8 +30,7 @@ def measure_posts(port: int, posts: int, clients: int, first_seed: int) -> Posts
     Raises:
         RuntimeError: one was not accepted.
     """
-    asyncio.run(_post(port, iter(range(first_seed, first_seed + _WARM_UP_POSTS)), clients))
-    seeds = iter(range(first_seed + _WARM_UP_POSTS, first_seed + _WARM_UP_POSTS + posts))
+    seeds = iter(range(first_seed, first_seed + posts))
     began = time.perf_counter()
     seconds = asyncio.run(_post(port, seeds, clients))
     return Posts(posts, posts / (time.perf_counter() - began), quantile(seconds, 0.5), quantile(seconds, 0.99))

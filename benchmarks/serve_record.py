@@ -28,6 +28,10 @@ class RecordingEngine(Engine):
         self._file.write(f"{began:.6f} {outcome.seconds:.6f} {rows} {','.join(jobs)}\n")
         return outcome
 
+    def close(self) -> None:
+        """Ends the record."""
+        self._file.close()
+
 
 def recording_engine(path: Path) -> Callable[..., RecordingEngine]:
     """Makes engines that write to a file."""

@@ -19,6 +19,7 @@ from model.sampling import Sampler
 
 _PIECE_SECONDS = 0.2
 _LONGEST_GAP = 0.1
+_ENOUGH_TICKS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Saturated:
     @property
     def fill(self) -> float:
         return mean_fill(self.ticks)
+
+    @property
+    def tick_overhead(self) -> float:
+        """Seconds from a tick's end to the next one's begin, on average; the pauses of others are left out."""
+        gaps = [after.began - tick.began - tick.seconds for tick, after in itertools.pairwise(self.ticks)]
+        usual = [max(0.0, gap) for gap in gaps if gap < _LONGEST_GAP]
+        return statistics.fmean(usual) if usual else 0.0
 
     def share_of_bare(self, bare: Mapping[int, float]) -> float:
         """The time in which the bare sampler runs the same batches (slot count -> seconds a step), by that it took."""
@@ -80,18 +88,14 @@ class BareSampler:
         return time.perf_counter() - began
 
 
-def measured_hardware(ticks: Sequence[TickRecord], bare: Mapping[int, float]) -> Hardware:
-    """This machine under the service, from the ticks of one worker that was never idle.
+def measured_hardware(name: str, arms: Sequence[Saturated], bare: Mapping[int, float], delay: float) -> list[Hardware]:
+    """This machine under the service, for each arm: step times from the ticks of all, each arm's own overhead.
 
-    Slot counts that are missing there take as much longer than the bare sampler as the others do.
+    Slot counts that were used too seldom take as much longer than with the bare sampler as the others do.
     """
+    ticks = [tick for arm in arms for tick in arm.ticks]
     seconds = {slots: [tick.seconds / tick.steps for tick in ticks if tick.slots == slots] for slots in bare}
-    known = {slots: statistics.median(values) for slots, values in seconds.items() if len(values) >= 10}
+    known = {slots: statistics.median(values) for slots, values in seconds.items() if len(values) >= _ENOUGH_TICKS}
     slower = statistics.median([known[slots] / bare[slots] for slots in known]) if known else 1.0
-    gaps = [after.began - tick.began - tick.seconds for tick, after in itertools.pairwise(ticks)]
-    usual = [max(0.0, gap) for gap in gaps if gap < _LONGEST_GAP]
-    return Hardware(
-        "measured",
-        {slots: known.get(slots, bare[slots] * slower) for slots in bare},
-        tick_overhead=statistics.fmean(usual) if usual else 0.0,
-    )
+    step_seconds = {slots: known.get(slots, bare[slots] * slower) for slots in bare}
+    return [Hardware(name, step_seconds, tick_overhead=arm.tick_overhead, job_delay=delay) for arm in arms]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -64,11 +66,11 @@ class Service:
         if bundle is not None:
             environment["BOUQUET_BUNDLE"] = str(bundle.resolve())
         self._front_end, self._worker = front_end, worker
-        self._parts: list[Part] = []
+        self._parts: dict[str, Part] = {}
         if front_end:  # full is what the benchmark says, not the queue
-            self._parts.append(Part("api", home, "--port", str(self._port), BOUQUET_QUEUE_LIMIT=str(10**9)))
+            self._parts["api"] = Part("api", home, "--port", str(self._port), BOUQUET_QUEUE_LIMIT=str(10**9))
         if worker:
-            self._parts.append(ArmWorker(home, *options, **environment))
+            self._parts["worker"] = ArmWorker(home, *options, **environment)
 
     def __enter__(self) -> Self:
         self._home.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ class Service:
             wait_until(lambda: queue_answers(self._home))
             self.connection = stack.enter_context(redis.Redis.from_url(socket_url(self._home)))
             self.queue = Queue(QUEUE_NAME, connection=self.connection, serializer=JSONSerializer)
-            for part in self._parts:
+            for part in self._parts.values():
                 stack.enter_context(part)
             self.client = stack.enter_context(
                 httpx.Client(base_url=self.url, timeout=120.0, limits=httpx.Limits(max_connections=_CONNECTIONS))
@@ -107,6 +109,17 @@ class Service:
             wait_until(lambda: any(True for _ in self.connection.scan_iter(READY_KEY_PATTERN)))
         if self._front_end:
             wait_until(lambda: answers(f"{self.url}/health/live"))
+
+    def cpu_seconds(self, part: str) -> float:
+        """Processor time that `api` or `worker` has used, on all cores together: what a busy machine leaves alone.
+
+        NaN where there is no /proc.
+        """
+        try:
+            fields = Path(f"/proc/{self._parts[part].pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return math.nan
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def suspend(self) -> None:
         """Lets the worker take no jobs; it has none now. Returns when it knows."""
