@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,16 +10,26 @@ import keras
 Tensors = list[Any]
 
 
-def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_function(
+    function: Callable[..., Any], shapes: Sequence[tuple[int | None, ...]] | None = None
+) -> Callable[..., Any]:
     """Compile a pure function of tensors, once for each set of shapes it is called with.
 
     TensorFlow: graph mode, with XLA where there is a GPU (on CPUs XLA's convolutions are slower than the graph's).
     JAX: jit. The arguments must be tensors or nested lists of them.
+
+    Args:
+        function: what to compile.
+        shapes: of its arguments, if they are float32 tensors, with None for what may vary. A graph on a CPU is then
+            compiled once for all of them, and its constants are in memory once: it loses no speed by that.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=accelerated())
+        if accelerated():
+            return tf.function(function, jit_compile=True)
+        signature = None if shapes is None else [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+        return tf.function(function, input_signature=signature)
     import jax
 
     return jax.jit(function)

@@ -45,7 +45,9 @@ class Sampler:
                 constants = [ops.convert_to_tensor(array) for array in arrays]
                 return self._steps(constants[:split], constants[split:], noisy_images, rates)
 
-            self._compiled_step, self._compiled_steps = compile_function(step), compile_function(steps)
+            side = bundle.image_size
+            self._compiled_step = compile_function(step, [(None, side, side, 3), (None, 4)])
+            self._compiled_steps = compile_function(steps)
         else:
             compiled_step, compiled_steps = compile_function(self._step), compile_function(self._steps)
             self._compiled_step = lambda *arguments: compiled_step(self._weights, self._statistics, *arguments)
@@ -60,7 +62,8 @@ class Sampler:
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
-            Compiled once for each n (and each k where there is an accelerator, on which the k steps are one call).
+            Compiled once for each n (and each k where there is an accelerator, on which the k steps are one call);
+            TensorFlow on a CPU compiles one graph for all n.
         """
         if self._loops_on_device:
             return self._compiled_steps(noisy_images, ops.convert_to_tensor(rates))

@@ -25,7 +25,7 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import as_text
+from rq.utils import as_text, now
 from rq.worker import BaseWorker, WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
@@ -123,6 +123,7 @@ class BatchWorker(BaseWorker):
         self._peers = 1
         self._pause_until = 0.0
         self._trust_leases_at = 0.0
+        self._beat_at = time.time()
         self._next_sweep = 0.0
 
     @property
@@ -146,6 +147,7 @@ class BatchWorker(BaseWorker):
             try:
                 super().bootstrap(*arguments, **options)
                 self._beat()
+                self._distrust_leases()  # the queue may be back this very moment, or we be started because it is
                 break
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 log.warning("the queue does not answer (%s); trying again", error)
@@ -195,6 +197,10 @@ class BatchWorker(BaseWorker):
 
     def run_maintenance_tasks(self) -> None:
         """Recovers jobs of workers that died; not soon after trouble with Redis: all have to renew their leases."""
+        silent = time.time() - self._beat_at  # not the monotonic clock, which stops when the machine sleeps
+        if silent > self._settings.lease_seconds - self._settings.beat_seconds:
+            # We or the queue were stopped, with no error to tell of it. That long, and leases of the living lapse.
+            self._distrust_leases()
         if time.monotonic() < self._trust_leases_at:
             return
         try:
@@ -204,6 +210,14 @@ class BatchWorker(BaseWorker):
                 rq_internals.sweep_canceled(self, self._queue)
         except redis.RedisError as error:
             self._note_trouble(error)
+
+    def clean_registries(self) -> None:
+        """As RQ's, but recovers jobs under watch; see worker/rq_internals.py."""
+        if self._queue.acquire_maintenance_lock():
+            rq_internals.recover(self, self._queue)
+            rq_internals.tidy_up(self, self._queue)
+            self._queue.release_maintenance_lock()
+        self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ says it is None
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -483,8 +497,10 @@ class BatchWorker(BaseWorker):
         opened, lease_seconds = self._opened, self._settings.lease_seconds
         if opened is None:
             return
+        began = time.time()
         leases = [held.lease for held in list(self._held.values())]
         lost = rq_internals.renew(self, leases, lease_seconds)
+        self._beat_at = began
         readiness = WorkerReadiness(opened.revision, self.workshop.slots, round(self._rate, 3))
         with self.connection.pipeline(transaction=False) as pipeline:
             pipeline.set(worker_ready_key(self.name), readiness.to_json(), ex=lease_seconds)
@@ -516,4 +532,8 @@ class BatchWorker(BaseWorker):
         self._pause_until = moment + _PAUSE_AFTER_ERROR
         if moment > self._trust_leases_at:
             log.warning("trouble with the queue: %s", error)
-        self._trust_leases_at = moment + 2 * self._settings.beat_seconds
+        self._distrust_leases()
+
+    def _distrust_leases(self) -> None:
+        """Takes no lapsed lease for a death until all who live have had the time to renew theirs."""
+        self._trust_leases_at = time.monotonic() + 2 * self._settings.beat_seconds

@@ -18,20 +18,22 @@ from typing import Any, Final, NoReturn
 import redis
 from redis.client import Pipeline
 from rq import worker_registration
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.queue import Queue
 from rq.rate_limit import release_slot
+from rq.registry import DeferredJobRegistry, FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
 from rq.results import Result
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import as_text, now
+from rq.utils import as_text, current_timestamp, now, parse_composite_key
 from rq.worker import BaseWorker, WorkerStatus
 
 from worker.protocol import (
     FAILURE_TTL,
     JOB_FUNCTION,
+    RETRIES,
     FailureReason,
     GenerationRequest,
     GenerationResult,
@@ -242,6 +244,71 @@ def fetch_taken(worker: BaseWorker, queue: GenerationQueue, job_ids: Sequence[st
             _bury(worker, queue, job_id)
         queue.intermediate_queue.remove(job_id)
     return jobs
+
+
+def recover(worker: BaseWorker, queue: GenerationQueue) -> None:
+    """Sends jobs whose lease has lapsed back to the queue's front, a retry spent; those with none left fail.
+
+    RQ's own clean-up neither watches the jobs nor looks whose the lease is: a job that its worker, late but alive,
+    finished between RQ's look and RQ's writing would be run and finished once more.
+    """
+    registry = queue.started_job_registry
+    for entry in worker.connection.zrangebyscore(registry.key, 0, current_timestamp()):
+        _recover_one(worker, queue, as_text(entry))
+
+
+def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> None:
+    """Recovers the job of an entry of the registry of started jobs, if the lease is still the one that lapsed."""
+    job_id, execution_id = parse_composite_key(entry)
+    key = GenerationJob.key_for(job_id)
+    failed: Job | None = None
+    with worker.connection.pipeline() as pipeline:
+        while True:
+            try:
+                pipeline.watch(key)
+                job = _held_by(worker, queue, job_id, execution_id)
+                pipeline.multi()
+                pipeline.zrem(queue.started_job_registry.key, entry)
+                failed = None
+                if job is not None and job.should_retry:
+                    job.retry(queue, pipeline)
+                elif job is not None:
+                    failed = job
+                    reason = FailureReason("worker-lost", f"The worker died {RETRIES + 1} times while it ran this job.")
+                    job.set_status(JobStatus.FAILED, pipeline=pipeline)
+                    job._handle_failure(reason.to_text(), pipeline=pipeline)
+                pipeline.execute()
+                break
+            except redis.WatchError:
+                continue
+    if failed is not None:
+        queue.enqueue_dependents(failed)
+        release_slot(failed)
+
+
+def _held_by(worker: BaseWorker, queue: GenerationQueue, job_id: str, execution_id: str) -> Job | None:
+    """The job, if it is started and that execution has it."""
+    key = GenerationJob.key_for(job_id)
+    status, holder = worker.connection.hmget(key, "status", LEASE_FIELD)
+    if status != _STARTED or holder != execution_id.encode():
+        return None
+    try:
+        return queue.job_class.fetch(job_id, connection=worker.connection, serializer=worker.serializer)
+    except NoSuchJobError:  # gone this very moment
+        return None
+
+
+def tidy_up(worker: BaseWorker, queue: GenerationQueue) -> None:
+    """What RQ's clean-up does beside recovering jobs: forgets what has expired, and who has died."""
+    options: dict[str, Any] = {
+        "connection": worker.connection,
+        "job_class": queue.job_class,
+        "serializer": worker.serializer,
+    }
+    for kind in (FinishedJobRegistry, FailedJobRegistry, DeferredJobRegistry, ReadyJobRegistry):
+        kind(queue.name, **options).cleanup()
+    worker_registration.clean_worker_registry(queue)
+    queue.intermediate_queue.cleanup(worker, queue)
 
 
 def put_back(worker: BaseWorker, queue: GenerationQueue, jobs: Sequence[GenerationJob]) -> None:
