@@ -50,6 +50,10 @@ class ValkeyServer:
         self.stop()
         self._sockets.cleanup()
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def connect(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)
 

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import redis
 from redis.client import Pipeline
@@ -254,7 +254,7 @@ def recover(worker: BaseWorker, queue: GenerationQueue) -> None:
     """
     registry = queue.started_job_registry
     for entry in worker.connection.zrangebyscore(registry.key, 0, current_timestamp()):
-        _recover_one(worker, queue, as_text(entry))
+        _recover_one(worker, queue, as_text(cast(bytes, entry)))
 
 
 def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> None:

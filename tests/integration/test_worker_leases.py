@@ -1,0 +1,207 @@
+"""Whose job it is when leases lapse though nobody died: workers or queue were stopped, and go on as if nothing was."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from rq.job import Job
+from rq.queue import Queue
+from rq.registry import StartedJobRegistry
+from rq.utils import as_text
+
+from tests.integration.conftest import StartWorker
+from tests.processes import poll
+from tests.valkey_server import ValkeyServer
+from tests.worker_process import Jobs
+from worker import rq_internals
+from worker.batch_worker import BatchWorker, OpenWorkshop
+from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult
+from worker.rq_internals import Finish, GenerationJob, GenerationQueue, Lease
+from worker.settings import WorkerSettings
+
+REVISION = "0123456789ab"
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Path:
+    hold = tmp_path / "hold"
+    hold.touch()
+    return hold
+
+
+def leases(client: redis.Redis) -> dict[str, float]:
+    """Job id -> when the lease on it lapses, as RQ writes it."""
+    entries = client.zrange(StartedJobRegistry(QUEUE_NAME, connection=client).key, 0, -1, withscores=True)
+    return {as_text(entry).split(":")[0]: until for entry, until in entries}
+
+
+def begin(jobs: Jobs, number: int) -> list[Job]:
+    begun = [jobs.post(20, 100 * index, 2) for index in range(number)]
+    for job in begun:
+        jobs.until(job, "started")
+    return begun
+
+
+def wait_until_lapsed(lapses: dict[str, float]) -> None:
+    poll(lambda: time.time() > max(lapses.values()) + 1, "the leases have lapsed", 30)
+
+
+def check_undisturbed(jobs: Jobs, posted: list[Job]) -> None:
+    """Each job was done by the worker that began it."""
+    begun_by = {job.id: job.worker_name for job in posted}
+    jobs.finish(posted)
+    for job in posted:
+        job.refresh()
+    assert {job.id: job.worker_name for job in posted} == begun_by
+    assert [job.retries_left for job in posted] == [RETRIES] * len(posted)
+
+
+def state(client: redis.Redis, name: str) -> bytes | None:
+    (key,) = client.scan_iter(f"rq:worker:{name}-*")
+    return client.hget(key, "state")
+
+
+def refresh(posted: list[Job]) -> None:
+    for job in posted:
+        job.refresh()
+
+
+def test_a_worker_that_was_stopped_alone_keeps_its_jobs(
+    start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis
+) -> None:
+    worker = start_light_worker("--hold", str(hold))
+    posted = begin(jobs, 4)
+    refresh(posted)
+    worker.send(signal.SIGSTOP)
+    wait_until_lapsed(leases(client))
+    worker.send(signal.SIGCONT)
+    poll(lambda: min(leases(client).values(), default=0) > time.time(), "the leases are renewed")
+    hold.unlink()
+    check_undisturbed(jobs, posted)
+
+
+def test_workers_keep_their_jobs_when_the_queue_was_stopped(
+    start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
+) -> None:
+    for _ in range(3):
+        start_light_worker("--hold", str(hold), jobs_held=2)
+    posted = begin(jobs, 6)
+    refresh(posted)
+    lapses = leases(client)
+    valkey.send(signal.SIGSTOP)
+    wait_until_lapsed(lapses)
+    valkey.send(signal.SIGCONT)
+    poll(lambda: min(leases(client).values(), default=0) > time.time(), "the leases are renewed")
+    hold.unlink()
+    check_undisturbed(jobs, posted)
+
+
+def test_a_new_worker_leaves_the_others_time_to_renew_their_leases(
+    start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis
+) -> None:
+    """For the queue may have been away just before: the first look around would take all jobs for abandoned."""
+    first = start_light_worker("--hold", str(hold), lease_seconds=6, beat_seconds=2.5)
+    posted = begin(jobs, 4)
+    refresh(posted)
+    first.send(signal.SIGSTOP)
+    wait_until_lapsed(leases(client))
+    start_light_worker("--hold", str(hold), lease_seconds=6, beat_seconds=2.5)
+    poll(lambda: state(client, "worker2") == b"idle", "it has had its first look around")
+    first.send(signal.SIGCONT)
+    poll(lambda: min(leases(client).values(), default=0) > time.time(), "the leases are renewed")
+    hold.unlink()
+    check_undisturbed(jobs, posted)
+
+
+def make_worker(client: redis.Redis, valkey: ValkeyServer, name: str) -> BatchWorker:
+    """A worker that does nothing by itself."""
+
+    def open_workshop() -> OpenWorkshop:
+        raise AssertionError("it is not to work")
+
+    settings = WorkerSettings.from_environ({}, redis_url=valkey.url)
+    return BatchWorker(settings, client, name, open_workshop)
+
+
+def lease(worker: BatchWorker, ttl: int = 100) -> Lease:
+    queue = worker.queues[0]
+    assert isinstance(queue, GenerationQueue)
+    (begun,) = rq_internals.start(worker, queue, rq_internals.take(worker, queue, 1), ttl)
+    return begun
+
+
+def lapse(client: redis.Redis, lapsed: Lease) -> None:
+    client.zadd(StartedJobRegistry(QUEUE_NAME, connection=client).key, {lapsed.execution.composite_key: 1})
+
+
+def test_a_job_finished_while_it_is_being_recovered_is_not_run_again(
+    jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
+) -> None:
+    """Its worker wakes between the other's look at the job and the writing of what follows from it."""
+    owner, other = make_worker(client, valkey, "owner"), make_worker(client, valkey, "other")
+    job = jobs.post(2, 1)
+    held = lease(owner)
+    lapse(client, held)
+    finishes = [Finish(held, GenerationResult(REVISION, (), 0.1))]
+
+    class Racing(GenerationJob):
+        def retry(self, queue: Queue, pipeline: Any) -> None:
+            while finishes:
+                assert rq_internals.finish(owner, [finishes.pop()]) == set()
+            super().retry(queue, pipeline)
+
+    other.queues[0].job_class = Racing
+    other.run_maintenance_tasks()
+    assert not finishes
+    assert jobs.status(job) == "finished"
+    assert jobs.retries_left(job) == RETRIES
+    assert client.llen(jobs.queue.key) == 0
+    assert jobs.successes(job) == 1
+    assert leases(client) == {}
+
+
+def test_a_lapsed_lease_does_not_end_a_newer_one(jobs: Jobs, client: redis.Redis, valkey: ValkeyServer) -> None:
+    first, second, third = (make_worker(client, valkey, name) for name in ("first", "second", "third"))
+    job = jobs.post(2, 1)
+    lapsed = lease(first)
+    assert rq_internals.give_back(first, [lapsed]) == set()
+    current = lease(second)
+    lapse(client, lapsed)
+    third.run_maintenance_tasks()
+    assert jobs.status(job) == "started"
+    assert jobs.retries_left(job) == RETRIES
+    assert rq_internals.finish(second, [Finish(current, GenerationResult(REVISION, (), 0.1))]) == set()
+    assert jobs.successes(job) == 1
+    assert leases(client) == {}
+
+
+def test_a_job_without_retries_fails_when_its_worker_dies(
+    jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
+) -> None:
+    owner, other = make_worker(client, valkey, "owner"), make_worker(client, valkey, "other")
+    job = jobs.post(2, 1)
+    for left in range(RETRIES, -1, -1):
+        assert jobs.retries_left(job) == left
+        lapse(client, lease(owner))
+        other.run_maintenance_tasks()
+    assert jobs.status(job) == "failed"
+    assert jobs.failure(job).code == "worker-lost"
+    assert jobs.successes(job) == 0
+    assert client.llen(jobs.queue.key) == 0
+    assert leases(client) == {}
+
+
+def test_a_lease_on_a_job_that_is_gone_is_cleared_away(jobs: Jobs, client: redis.Redis, valkey: ValkeyServer) -> None:
+    owner, other = make_worker(client, valkey, "owner"), make_worker(client, valkey, "other")
+    job = jobs.post(2, 1)
+    lapse(client, lease(owner))
+    client.delete(job.key)
+    other.run_maintenance_tasks()
+    assert leases(client) == {}
+    assert client.llen(jobs.queue.key) == 0
+    assert not client.exists(job.key)
