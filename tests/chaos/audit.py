@@ -16,7 +16,7 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from tests.chaos.client import INTERMEDIATE_KEY, Post
-from worker.protocol import QUEUE_NAME, RETRIES, FailureReason, GenerationResult, ProtocolError, image_name
+from worker.protocol import MODEL_KEY, QUEUE_NAME, RETRIES, FailureReason, GenerationResult, ProtocolError, image_name
 from worker.rq_internals import GenerationQueue
 from worker.store import DirectoryStore
 
@@ -31,6 +31,12 @@ _TYPES: Final = {
     "failed": Result.Type.FAILED,
     "stopped": Result.Type.STOPPED,
 }
+
+LASTING: Final = frozenset(
+    {MODEL_KEY.encode(), b"rq:queues"}
+    | {kind.key_template.format(QUEUE_NAME).encode() for kind in _REGISTRIES.values()}
+)
+"""The only keys that stay for ever once all is over; what has expired is swept out of the registries."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -141,7 +147,9 @@ def _audit_queue(client: redis.Redis, found: Findings) -> None:
         "the queue": client.lrange(queue.key, 0, -1),
         "the intermediate list": client.lrange(INTERMEDIATE_KEY, 0, -1),
         "the registry of started jobs": client.zrange(StartedJobRegistry(queue=queue).key, 0, -1),
-        "what never lapses": [key for key in client.scan_iter("rq:execution*", count=1000) if client.ttl(key) == -1],
+        "what never lapses": [
+            key for key in client.scan_iter(count=1000) if key not in LASTING and client.ttl(key) == -1
+        ],
     }
     for place, entries in left.items():
         if entries:

@@ -68,9 +68,13 @@ class Client:
         return [post for post in self.posts.values() if post.in_flight]
 
     @property
-    def done(self) -> int:
-        """Jobs that have ended, and those of which nobody knows whether they were accepted."""
-        return sum(not post.in_flight for post in self.posts.values())
+    def accepted(self) -> int:
+        """Jobs whose posting the queue has acknowledged."""
+        return sum(post.acknowledged for post in self.posts.values())
+
+    @property
+    def ended(self) -> int:
+        return sum(post.ended_at is not None for post in self.posts.values())
 
     @property
     def answers(self) -> bool:
@@ -97,10 +101,10 @@ class Client:
         return True
 
     def act(self, most: int) -> None:
-        """Posts what is missing in flight, up to `most` jobs in all; cancels and pushes twice what is due."""
+        """Posts what is missing in flight, until `most` jobs are accepted; cancels and pushes twice what is due."""
         try:
             in_flight = self.in_flight
-            for _ in range(min(self._most - len(in_flight), most - len(self.posts))):
+            for _ in range(min(self._most - len(in_flight), most - self.accepted)):
                 self._post()
             for post in in_flight:
                 self._meddle(post)

@@ -93,7 +93,7 @@ class Crew:
             except subprocess.TimeoutExpired:
                 self.troubles.append(f"{worker.name} did not stop within {seconds:.0f} s: {_last_line(worker)}")
                 continue
-            if code != 0:
+            if code != 0 and worker.ready:  # the others were not yet born, so to speak
                 self.troubles.append(f"{worker.name} stopped with {code}: {_last_line(worker)}")
 
     def close(self) -> None:

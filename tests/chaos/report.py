@@ -32,7 +32,7 @@ def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: lis
         ),
         ("Lease, beat, maintenance, drain", f"{leases.lease}, {leases.beat}, {leases.maintenance}, {leases.drain} s"),
         ("Seconds", f"{run.seconds:.0f}"),
-        ("Jobs accepted", str(sum(post.acknowledged for post in client.posts.values()))),
+        ("Jobs accepted", str(client.accepted)),
         ("Jobs' ends", ends),
         ("Jobs canceled by the client; pushed into the queue twice", f"{client.canceled}; {client.pushed_twice}"),
         *((kind.value, str(storm.struck[kind])) for kind in FaultKind),
@@ -65,7 +65,7 @@ def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: lis
             print(f"{what}: and {len(which) - _SHOWN} more")
     good = not any(wrong.values()) and found.finished > 0
     print(
-        f"{'PASSED' if good else 'FAILED'}: {len(client.posts)} jobs, {deaths[-signal.SIGKILL]} SIGKILLs, "
+        f"{'PASSED' if good else 'FAILED'}: {client.accepted} jobs, {deaths[-signal.SIGKILL]} SIGKILLs, "
         f"{storm.struck[FaultKind.TERM] + storm.struck[FaultKind.TERM_TWICE]} SIGTERMs, "
         f"{storm.struck[FaultKind.QUEUE_KILL]} Valkey restarts: {len(found.wrong['lost'])} lost, "
         f"{len(found.wrong['finished twice'])} finished twice, "

@@ -63,19 +63,20 @@ class Run:
         faults = plan_faults(options.seed, jobs / 1000)
         self.storm = Storm(faults, self.crew, self.client, self.queue, self.store, self.leases)
         self.stalled = False
+        self.seconds = 0.0
+        """From the first worker that was ready to the end of the last job."""
         self._began = self._told = time.monotonic()
 
     @property
-    def seconds(self) -> float:
-        """Since the first worker was ready."""
+    def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
     @property
     def share(self) -> float:
         """How much of the run is done, 0 to 1."""
         if self.options.minutes is not None:
-            return min(1.0, self.seconds / (60 * self.options.minutes))
-        return self.client.done / self.options.jobs
+            return min(1.0, self._elapsed / (60 * self.options.minutes))
+        return self.client.ended / self.options.jobs
 
     def begin(self) -> None:
         """Starts queue and workers."""
@@ -87,20 +88,22 @@ class Run:
 
     def weather_the_storm(self) -> None:
         """Goes on until all jobs have ended and all faults have struck, or until nothing moves any more."""
-        done, moved_at = 0, time.monotonic()
+        ended, moved_at = 0, time.monotonic()
         while not self.stalled:
             answers = self.client.look()
             self._tend()
             if self.options.minutes is None:
                 most = self.options.jobs
             else:
-                most = sys.maxsize if self.share < 1 else len(self.client.posts)
-            self.client.act(most)
+                most = sys.maxsize if self.share < 1 else self.client.accepted
+            if answers:
+                self.client.act(most)
             self.storm.go_on(self.share)
-            if answers and self.storm.is_over and self.client.done >= most:
+            if answers and self.storm.is_over and self.client.ended >= most:
+                self.seconds = self._elapsed
                 return
-            if self.client.done != done:
-                done, moved_at = self.client.done, time.monotonic()
+            if self.client.ended != ended:
+                ended, moved_at = self.client.ended, time.monotonic()
             self.stalled = time.monotonic() - moved_at > _STALLED_SECONDS
             self._tell()
             time.sleep(_PASS_SECONDS)
@@ -135,7 +138,7 @@ class Run:
                 f"{self.storm.struck[kind]} {kind.name}" for kind in FaultKind if self.storm.struck[kind]
             )
             print(
-                f"{self.seconds:4.0f} s: {self.client.done} of {len(self.client.posts)} jobs done, "
+                f"{self._elapsed:4.0f} s: {self.client.ended} of {self.client.accepted} jobs ended, "
                 f"{len(self.crew.free)} workers ready, {self.storm.left} faults to come; {struck}",
                 flush=True,
             )
