@@ -8,6 +8,9 @@ from typing import Any, Literal, Self
 
 from model.schedule import Schedule
 
+CHECKPOINT_SECONDS = 45.0
+"""Training time between checkpoints, unless said otherwise: what a kill may cost, with some room for writing."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:

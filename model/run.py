@@ -24,7 +24,7 @@ from model.backend import accelerated
 from model.budget import Budget
 from model.bundle import Bundle, Card, load_bundle, save_bundle
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.config import TrainConfig
+from model.config import CHECKPOINT_SECONDS, TrainConfig
 from model.dataset import Dataset
 from model.grid import image_grid
 from model.history import EpochRow, History
@@ -36,8 +36,6 @@ from model.sampling import Sampler
 from model.schedule import Schedule
 from model.trainer import Losses, Trainer, TrainState
 
-CHECKPOINT_SECONDS = 45.0
-"""Training time between checkpoints: what a kill may cost, with some room for writing."""
 STEPS_PER_CALL = 50
 """Steps in one compiled loop on an accelerator."""
 GRID_SEEDS = range(32)
@@ -75,9 +73,17 @@ class Run:
         CheckpointError: its checkpoints are all damaged.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        folder: Path,
+        say: Callable[[str], None] = print,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
         self._say = say
+        self._checkpoint_seconds = checkpoint_seconds
         self._normaliser = Normaliser.of(dataset.train[config.image_size])
         photos = len(dataset.train[config.image_size])
         self._order = PhotoOrder(photos, config.batch_size, config.repetitions, config.seed)
@@ -111,7 +117,7 @@ class Run:
         """Train until the budget is used or ``stopped()``; tells whether it is finished.
 
         ``on_step(progress, noise loss, images a second)`` is called after each compiled call. Whenever this returns,
-        and at least once in ``CHECKPOINT_SECONDS`` of training before that, the state is on disk.
+        and at least once in ``checkpoint_seconds`` of training before that, the state is on disk.
         """
         saved_at = self.progress.seconds
         while self.fraction < 1.0 and not stopped():
@@ -134,7 +140,7 @@ class Run:
                 self._end_epoch()
                 self._save()
                 saved_at = self.progress.seconds
-            elif self.progress.seconds - saved_at >= CHECKPOINT_SECONDS:
+            elif self.progress.seconds - saved_at >= self._checkpoint_seconds:
                 self._save()
                 saved_at = self.progress.seconds
         if self.fraction < 1.0:

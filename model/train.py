@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from model.config import PRESETS, Stage, TrainConfig
+from model.config import CHECKPOINT_SECONDS, PRESETS, Stage, TrainConfig
 
 EXTRA_PACKAGES = ("matplotlib", "tensorboard", "tqdm")
 DEFAULT_DECAY_SHARE = 0.35
@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", type=float)
     parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=CHECKPOINT_SECONDS,
+        help="training time that a kill may cost (default %(default)g)",
+    )
     return parser
 
 
@@ -86,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:
                 bar.say(f"skipped {skipped}")
-            run = Run(config, dataset, arguments.out, bar.say)
+            run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds)
             bar.begin(run.budget, run.progress)
             finished = run.train(bar.update, stop.is_set)
         except (DatasetError, RunError, CheckpointError, ValueError) as error:

@@ -1,0 +1,101 @@
+"""The training step: it learns, it repeats itself exactly, and its average is the average."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from keras import ops
+
+from model.config import PRESETS, NetworkConfig
+from model.normaliser import Normaliser
+from model.trainer import Trainer
+from tests.photos import paint_flower
+
+CONFIG = dataclasses.replace(PRESETS["tiny"], flip=True)
+PHOTOS = np.stack([np.asarray(paint_flower(seed, 16, 16)) for seed in range(24)])
+ROWS = np.random.default_rng(0).integers(0, 24, (6, 8)).astype(np.int32)
+RATES = np.full(6, 1e-3, np.float32)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(CONFIG, 16, Normaliser.of(PHOTOS))
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return ops.convert_to_tensor(PHOTOS)
+
+
+def arrays(state):
+    return [ops.convert_to_numpy(value) for group in state for value in group]
+
+
+def test_steps_in_one_call_are_steps_one_by_one(trainer, photos):
+    together, losses = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    state, apart = trainer.initial_state(), []
+    for number in range(6):
+        state, loss = trainer.train_steps(state, photos, ROWS[number : number + 1], number, RATES[:1])
+        apart.append(float(ops.convert_to_numpy(loss.noise)[0]))
+    np.testing.assert_allclose(ops.convert_to_numpy(losses.noise), apart, rtol=1e-5)
+    for one, other in zip(arrays(together), arrays(state), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_step_again_does_the_same(trainer, photos):
+    runs = [trainer.train_steps(trainer.initial_state(), photos, ROWS[:2], 5, RATES[:2]) for _ in range(2)]
+    for one, other in zip(arrays(runs[0][0]), arrays(runs[1][0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_other_steps_draw_other_noises(trainer, photos):
+    losses = []
+    for step in (0, 1):
+        _, loss = trainer.train_steps(trainer.initial_state(), photos, ROWS[:1], step, RATES[:1])
+        losses.append(float(ops.convert_to_numpy(loss.image)[0]))
+    assert losses[0] != losses[1]
+
+
+def test_the_loss_goes_down(trainer, photos):
+    state, first = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    for call in range(1, 20):
+        state, last = trainer.train_steps(state, photos, ROWS, 6 * call, RATES)
+    assert ops.convert_to_numpy(last.noise).mean() < 0.75 * ops.convert_to_numpy(first.noise).mean()
+
+
+def test_the_average_moves_over_weights_and_statistics(trainer, photos):
+    before = trainer.initial_state()
+    after, _ = trainer.train_steps(before, photos, ROWS[:1], 0, RATES[:1])
+    for averages, values in (("ema_weights", "weights"), ("ema_statistics", "statistics")):
+        for start, value, average in zip(
+            getattr(before, values), getattr(after, values), getattr(after, averages), strict=True
+        ):
+            start, value, average = (ops.convert_to_numpy(each) for each in (start, value, average))
+            np.testing.assert_allclose(average, CONFIG.ema * start + (1.0 - CONFIG.ema) * value, rtol=1e-5, atol=1e-7)
+            assert value.shape == start.shape
+    moved = [
+        (ops.convert_to_numpy(start) != ops.convert_to_numpy(value)).any()
+        for start, value in zip(before.statistics, after.statistics, strict=True)
+    ]
+    assert all(moved)
+
+
+def test_the_averaged_network_is_what_is_shipped(trainer, photos):
+    state, _ = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    network = trainer.ema_network(state)
+    for variable, average in zip(network.trainable_variables, state.ema_weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable.value), ops.convert_to_numpy(average))
+
+
+def test_validation_repeats_itself_and_begins_at_the_mean_of_noise(trainer, photos):
+    losses = [float(trainer.validation_losses(trainer.initial_state(), photos[:8], 0).noise) for _ in range(2)]
+    assert losses[0] == losses[1]
+    assert losses[0] == pytest.approx(np.sqrt(2.0 / np.pi), abs=0.02)  # an untrained network says zero
+
+
+def test_mixed_precision_trains_float32_weights(photos):
+    config = dataclasses.replace(CONFIG, precision="mixed_bfloat16", network=NetworkConfig((8, 16), 1, 8, patch_size=2))
+    trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
+    state, losses = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    assert {value.dtype for value in arrays(state)} == {np.dtype(np.float32)}
+    assert np.isfinite(ops.convert_to_numpy(losses.noise)).all()
