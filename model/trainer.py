@@ -15,6 +15,7 @@ from model.config import TrainConfig
 from model.diffusion import denoise, mix
 from model.network import build_network
 from model.normaliser import Normaliser
+from model.reproducible import reproducible
 from model.schedule import Rates, Schedule
 
 Tensor = Any
@@ -57,14 +58,17 @@ class Trainer:
         self.optimizer = AdamW(config.weight_decay, config.scale_decay)
         self._normaliser = normaliser
         self._random = keras.random.SeedGenerator(config.seed)
-        self._step = compile_function(self._train_step)
+        self._step = reproducible(compile_function(self._train_step))
         self._scan = compile_function(self._train_steps)
         self._validate = compile_function(self._validation_losses)
 
     def initial_state(self) -> TrainState:
         """The state before the first step; the averages begin at the initial weights."""
-        weights = [variable.value for variable in self.network.trainable_variables]
-        statistics = [variable.value for variable in self.network.non_trainable_variables]
+        # Tensors, as in later states: TensorFlow would compile the step for variables, then for tensors once more.
+        weights, statistics = (
+            [ops.convert_to_tensor(ops.convert_to_numpy(variable.value)) for variable in variables]
+            for variables in (self.network.trainable_variables, self.network.non_trainable_variables)
+        )
         return TrainState(weights, statistics, self.optimizer.initial_state(weights), list(weights), list(statistics))
 
     def train_steps(
