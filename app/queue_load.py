@@ -41,12 +41,15 @@ _WORKERS_KEY: Final = WORKERS_BY_QUEUE_KEY % QUEUE_NAME
 _WORKER_KEY_PREFIX: Final = b"rq:worker:"
 
 # One string instead of a list: a client reads it in a fraction of the time. Ids as app.job_ids makes them.
+# ARGV[1] is what a foreign job costs; the rest are ids, and those that are waiting are told back.
 _WAITING_SCRIPT: Final = """
-local costs = {}
+local asked, costs, found = {}, {}, {}
+for i = 2, #ARGV do asked[ARGV[i]] = true end
 for i, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
   costs[i] = string.match(id, '^%x+%-([1-9]%d?%d?%d?%d?)$') or ARGV[1]
+  if asked[id] then found[#found + 1] = id end
 end
-return table.concat(costs, ' ')
+return {table.concat(costs, ' '), found}
 """
 
 
@@ -94,6 +97,7 @@ class LoadMeter:
         self._load = QueueLoad()
         self._looked_at = self._stale_at = -math.inf
         self._lock = asyncio.Lock()
+        self._on_their_way: dict[str, int] = {}
         self._reserved_meanwhile: list[int] = []
 
     async def look(self, *, max_age: float = math.inf) -> QueueLoad:
@@ -113,28 +117,36 @@ class LoadMeter:
     def _is_stale(self, now: float, max_age: float) -> bool:
         return now >= self._stale_at or now > self._looked_at + max_age
 
-    def reserve(self, image_steps: int, limit: int) -> int | None:
+    def reserve(self, job_id: str, image_steps: int, limit: int) -> int | None:
         """Counts a job that is about to be submitted, and returns its position in the queue.
 
         None if it would bring the waiting work over `limit`. Into an empty queue everything is let, or a job larger
-        than the limit could never be.
+        than the limit could never be. Whoever reserves calls `settle` once the job is written, or will not be.
         """
         ahead = self._load.ahead
         if ahead[-1] and ahead[-1] + image_steps > limit:
             return None
         ahead.append(ahead[-1] + image_steps)
+        self._on_their_way[job_id] = image_steps
         self._reserved_meanwhile.append(image_steps)
         return len(ahead) - 2
+
+    def settle(self, job_id: str) -> None:
+        """A reserved job is in the queue, or will not come: from now on a look alone tells. No error if unknown."""
+        self._on_their_way.pop(job_id, None)
 
     async def _look(self) -> None:
         began = time.monotonic()
         self._reserved_meanwhile = []
+        on_their_way = dict(self._on_their_way)
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.eval(_WAITING_SCRIPT, 1, QUEUE_KEY, str(FOREIGN_IMAGE_STEPS))
+            pipeline.eval(_WAITING_SCRIPT, 1, QUEUE_KEY, str(FOREIGN_IMAGE_STEPS), *on_their_way)
             pipeline.zrange(STARTED_KEY, 0, -1)
             pipeline.smembers(_WORKERS_KEY)
             pipeline.get(MODEL_KEY)
-            costs, started, workers, model = await pipeline.execute()
+            (costs, arrived), started, workers, model = await pipeline.execute()
+        for job_id in arrived:
+            del on_their_way[job_id.decode()]
         running = [execution.decode().split(":")[0] for execution in started]
         names = [key.removeprefix(_WORKER_KEY_PREFIX).decode() for key in workers]
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -143,11 +155,12 @@ class LoadMeter:
             for name in names:
                 pipeline.get(worker_ready_key(name))
             answers = await pipeline.execute() if running or names else []
+        coming = (*on_their_way.values(), *self._reserved_meanwhile)
         left = (max(image_steps_of(job_id) - int(done or 0), 0) for job_id, done in zip(running, answers, strict=False))
         ready = [readiness for text in answers[len(running) :] if (readiness := _readiness(text))]
         self._load = QueueLoad(
-            # What was reserved while this look was under way may not be in it: it stays added until the next one.
-            ahead=list(itertools.accumulate((*map(int, costs.split()), *self._reserved_meanwhile), initial=0)),
+            # What was reserved, before or during this look, and is not in it yet stays added until the next one.
+            ahead=list(itertools.accumulate((*map(int, costs.split()), *coming), initial=0)),
             running=sum(left),
             rate=sum(readiness.image_steps_per_second for readiness in ready),
             workers=len(ready),

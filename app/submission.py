@@ -53,9 +53,12 @@ class Submitter:
     async def submit(self, request: GenerationRequest) -> JobRecord:
         """Makes a new job. Raises ApiError `queue-full`."""
         submission = await self._decide(request)
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            submission.write(pipeline)
-            await pipeline.execute()
+        try:
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                submission.write(pipeline)
+                await pipeline.execute()
+        finally:
+            self._meter.settle(submission.job_id)
         return submission.record
 
     async def submit_once(
@@ -77,7 +80,10 @@ class Submitter:
                     return record
             submission = await self._decide(request)
             claim = Claim(submission.job_id, fingerprint)
-            held = await self._claims.submit(key, claim, submission.write, replacing=held)
+            try:
+                held = await self._claims.submit(key, claim, submission.write, replacing=held)
+            finally:
+                self._meter.settle(submission.job_id)
             if held is None:
                 return submission.record
 
@@ -88,10 +94,10 @@ class Submitter:
             result = await to_thread.run_sync(stored_result, self._store, load.revision, request)
             if result is not None:
                 return _Submission(self._queue, job_id, request, result=result)
-        position = self._meter.reserve(request.image_steps, self._limit)
+        position = self._meter.reserve(job_id, request.image_steps, self._limit)
         if position is None:  # but perhaps only by what was there a moment ago
             load = await self._meter.look(max_age=_AGE_OF_A_REFUSAL)
-            position = self._meter.reserve(request.image_steps, self._limit)
+            position = self._meter.reserve(job_id, request.image_steps, self._limit)
         if position is None:
             raise queue_full(load, request.image_steps, self._limit)
         return _Submission(self._queue, job_id, request, position=position)

@@ -242,6 +242,31 @@ def test_many_at_once_do_not_get_over_the_limit(run: Run) -> None:
     run(scenario)
 
 
+def test_a_job_on_its_way_is_counted_once_before_and_after_it_arrives(run: Run) -> None:
+    async def scenario(parts: Parts) -> None:
+        meter = LoadMeter(parts.connection)
+
+        async def waiting() -> int:
+            meter.expire()
+            return (await meter.look()).waiting
+
+        wish = GenerationRequest(steps=100, seed=1)
+        job_id = new_job_id(wish.image_steps)
+        meter.reserve(job_id, wish.image_steps, limit=1000)
+        assert await waiting() == 100  # a look between the reservation and the writing
+        async with parts.connection.pipeline(transaction=True) as pipeline:
+            parts.queue.write_job(pipeline, job_id, wish)
+            await pipeline.execute()
+        assert await waiting() == 100
+        meter.settle(job_id)
+        assert await waiting() == 100
+        meter.reserve(new_job_id(50), 50, limit=1000)
+        meter.settle("never heard of")
+        assert await waiting() == 150
+
+    run(scenario)
+
+
 def test_a_job_that_is_done_already(run: Run) -> None:
     async def scenario(parts: Parts) -> None:
         images = tuple(

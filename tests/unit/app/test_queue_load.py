@@ -20,15 +20,15 @@ def test_without_a_worker_nobody_can_tell() -> None:
 
 def test_full_is_counted_in_image_steps() -> None:
     meter = LoadMeter(connection=None)  # type: ignore[arg-type] # never looks
-    assert [meter.reserve(40, limit=100) for _ in range(4)] == [0, 1, None, None]
-    assert meter.reserve(20, limit=100) == 2
-    assert meter.reserve(1, limit=100) is None
+    assert [meter.reserve(f"{number:032x}-40", 40, limit=100) for number in range(4)] == [0, 1, None, None]
+    assert meter.reserve("a-20", 20, limit=100) == 2
+    assert meter.reserve("b-1", 1, limit=100) is None
 
 
 def test_a_job_larger_than_the_limit_goes_into_an_empty_queue_only() -> None:
     meter = LoadMeter(connection=None)  # type: ignore[arg-type]
-    assert meter.reserve(500, limit=100) == 0
-    assert meter.reserve(1, limit=100) is None
+    assert meter.reserve("a-500", 500, limit=100) == 0
+    assert meter.reserve("b-1", 1, limit=100) is None
 
 
 @pytest.mark.parametrize(
