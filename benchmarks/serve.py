@@ -187,10 +187,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--loads", type=float, nargs="+", default=[0.8], metavar="L", help="of what the product can do (0.8)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=40.0, metavar="S", help="of arrivals, for each arm and load (40)"
+        "--seconds", type=float, default=30.0, metavar="S", help="of arrivals, for each arm and load (30)"
     )
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns of the arms at each load (2)")
-    parser.add_argument("--backlog-seconds", type=float, default=12.0, metavar="S", help="of work, for each arm (12)")
+    parser.add_argument("--backlog-seconds", type=float, default=10.0, metavar="S", help="of work, for each arm (10)")
     parser.add_argument("--most-jobs", type=int, default=1000, metavar="N", help="in one trace (1000)")
     parser.add_argument("--beside", type=int, default=5, metavar="N", help="small jobs beside the huge one (5)")
     parser.add_argument("--queue-jobs", type=int, default=3000, metavar="N", help="for the cost of the queue (3000)")
