@@ -213,8 +213,9 @@ class BatchWorker(BaseWorker):
 
     def clean_registries(self) -> None:
         """As RQ's, but recovers jobs under watch; see worker/rq_internals.py."""
+        moment = time.time()  # before the queue is asked for anything: it may be stopped, and answer much later
         if self._queue.acquire_maintenance_lock():
-            rq_internals.recover(self, self._queue)
+            rq_internals.recover(self, self._queue, moment)
             rq_internals.tidy_up(self, self._queue)
             self._queue.release_maintenance_lock()
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ says it is None

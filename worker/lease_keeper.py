@@ -67,7 +67,10 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         stalled = False
-        while not self._stop.wait(self._beat_seconds):
+        began = time.monotonic()
+        # A beat that was held up renewed the leases from when it began: the next one must not wait.
+        while not self._stop.wait(max(0.0, began + self._beat_seconds - time.monotonic())):
+            began = time.monotonic()
             silent = time.monotonic() - self._pulse
             if silent < self._stall_seconds:
                 stalled = False

@@ -27,7 +27,7 @@ from rq.rate_limit import release_slot
 from rq.registry import DeferredJobRegistry, FailedJobRegistry, FinishedJobRegistry, ReadyJobRegistry
 from rq.results import Result
 from rq.suspension import WORKERS_SUSPENDED
-from rq.utils import as_text, current_timestamp, now, parse_composite_key
+from rq.utils import as_text, now, parse_composite_key
 from rq.worker import BaseWorker, WorkerStatus
 
 from worker.protocol import (
@@ -246,14 +246,14 @@ def fetch_taken(worker: BaseWorker, queue: GenerationQueue, job_ids: Sequence[st
     return jobs
 
 
-def recover(worker: BaseWorker, queue: GenerationQueue) -> None:
-    """Sends jobs whose lease has lapsed back to the queue's front, a retry spent; those with none left fail.
+def recover(worker: BaseWorker, queue: GenerationQueue, moment: float) -> None:
+    """Sends jobs whose lease had lapsed by then back to the queue's front, a retry spent; those with none left fail.
 
     RQ's own clean-up neither watches the jobs nor looks whose the lease is: a job that its worker, late but alive,
     finished between RQ's look and RQ's writing would be run and finished once more.
     """
     registry = queue.started_job_registry
-    for entry in worker.connection.zrangebyscore(registry.key, 0, current_timestamp()):
+    for entry in worker.connection.zrangebyscore(registry.key, 0, moment):
         _recover_one(worker, queue, as_text(cast(bytes, entry)))
 
 

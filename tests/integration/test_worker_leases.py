@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -37,13 +37,17 @@ def hold(tmp_path: Path) -> Path:
 def leases(client: redis.Redis) -> dict[str, float]:
     """Job id -> when the lease on it lapses, as RQ writes it."""
     entries = client.zrange(StartedJobRegistry(QUEUE_NAME, connection=client).key, 0, -1, withscores=True)
-    return {as_text(entry).split(":")[0]: until for entry, until in entries}
+    return {as_text(cast(bytes, entry)).split(":")[0]: float(until) for entry, until in cast(list[Any], entries)}
 
 
-def begin(jobs: Jobs, number: int) -> list[Job]:
+def begin(jobs: Jobs, client: redis.Redis, number: int) -> list[Job]:
+    """Posts jobs to held workers, and waits until they have them well in hand: all leases have been renewed once."""
     begun = [jobs.post(20, 100 * index, 2) for index in range(number)]
     for job in begun:
         jobs.until(job, "started")
+        job.refresh()
+    first = leases(client)
+    poll(lambda: all(until > first[job_id] for job_id, until in leases(client).items()), "the leases are renewed")
     return begun
 
 
@@ -61,22 +65,16 @@ def check_undisturbed(jobs: Jobs, posted: list[Job]) -> None:
     assert [job.retries_left for job in posted] == [RETRIES] * len(posted)
 
 
-def state(client: redis.Redis, name: str) -> bytes | None:
+def is_idle(client: redis.Redis, name: str) -> bool:
     (key,) = client.scan_iter(f"rq:worker:{name}-*")
-    return client.hget(key, "state")
-
-
-def refresh(posted: list[Job]) -> None:
-    for job in posted:
-        job.refresh()
+    return client.hget(key, "state") == b"idle"
 
 
 def test_a_worker_that_was_stopped_alone_keeps_its_jobs(
     start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis
 ) -> None:
-    worker = start_light_worker("--hold", str(hold))
-    posted = begin(jobs, 4)
-    refresh(posted)
+    worker = start_light_worker("--hold", str(hold), lease_seconds=3, beat_seconds=1)
+    posted = begin(jobs, client, 4)
     worker.send(signal.SIGSTOP)
     wait_until_lapsed(leases(client))
     worker.send(signal.SIGCONT)
@@ -89,9 +87,8 @@ def test_workers_keep_their_jobs_when_the_queue_was_stopped(
     start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
 ) -> None:
     for _ in range(3):
-        start_light_worker("--hold", str(hold), jobs_held=2)
-    posted = begin(jobs, 6)
-    refresh(posted)
+        start_light_worker("--hold", str(hold), jobs_held=2, lease_seconds=3, beat_seconds=1)
+    posted = begin(jobs, client, 6)
     lapses = leases(client)
     valkey.send(signal.SIGSTOP)
     wait_until_lapsed(lapses)
@@ -106,12 +103,11 @@ def test_a_new_worker_leaves_the_others_time_to_renew_their_leases(
 ) -> None:
     """For the queue may have been away just before: the first look around would take all jobs for abandoned."""
     first = start_light_worker("--hold", str(hold), lease_seconds=6, beat_seconds=2.5)
-    posted = begin(jobs, 4)
-    refresh(posted)
+    posted = begin(jobs, client, 4)
     first.send(signal.SIGSTOP)
     wait_until_lapsed(leases(client))
     start_light_worker("--hold", str(hold), lease_seconds=6, beat_seconds=2.5)
-    poll(lambda: state(client, "worker2") == b"idle", "it has had its first look around")
+    poll(lambda: is_idle(client, "worker2"), "it has had its first look around")
     first.send(signal.SIGCONT)
     poll(lambda: min(leases(client).values(), default=0) > time.time(), "the leases are renewed")
     hold.unlink()

@@ -43,6 +43,24 @@ def test_a_beat_that_fails_is_not_the_last(error: Exception) -> None:
     kept.stop()
 
 
+def test_a_beat_that_was_held_up_is_followed_by_the_next_at_once() -> None:
+    seconds = 1.0
+    moments: list[float] = []
+
+    def beat() -> None:
+        moments.append(time.monotonic())
+        if len(moments) == 1:
+            time.sleep(1.2 * seconds)
+            moments.append(time.monotonic())
+
+    kept = LeaseKeeper(beat, beat_seconds=seconds, lease_seconds=10, stall_seconds=60)
+    kept.start()
+    until(lambda: len(moments) == 3)
+    kept.stop()
+    _, ended, next_one = moments
+    assert next_one - ended < 0.9 * seconds
+
+
 def test_a_worker_that_hangs_loses_its_leases_and_then_ends() -> None:
     beats: list[float] = []
     ended = threading.Event()
