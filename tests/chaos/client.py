@@ -26,7 +26,7 @@ _PUSHED_TWICE_SHARE: Final = 0.03
 _LONGEST_DELAY: Final = 3.0
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Post:
     """A job that was posted."""
 
@@ -37,6 +37,8 @@ class Post:
     """False if the queue went away before it answered: then the job may be there or not, but not half."""
     status: bytes | None = None
     worker_name: bytes | None = None
+    stranded: bool = False
+    """Whether it is in the intermediate list."""
     ended_at: float | None = None
     cancel_at: float | None = None
     push_at: float | None = None
@@ -91,11 +93,13 @@ class Client:
             with self.redis.pipeline(transaction=False) as pipeline:
                 for post in posts:
                     pipeline.hmget(f"rq:job:{post.job_id}", "status", "worker_name")
-                answers = pipeline.execute()
+                pipeline.lrange(INTERMEDIATE_KEY, 0, -1)
+                *answers, intermediate = pipeline.execute()
         except redis.RedisError:
             return False
         for post, (status, worker_name) in zip(posts, answers, strict=True):
             post.status, post.worker_name = status, worker_name
+            post.stranded = post.job_id.encode() in intermediate
             if status in ENDED:
                 post.ended_at = time.monotonic()
         return True

@@ -20,7 +20,9 @@ _SHOWN: Final = 8
 def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: list[str]) -> bool:
     """Prints all of it; returns whether nothing is wrong."""
     storm, client, leases = run.storm, run.client, run.leases
-    recovered, disturbed = storm.recoveries.seconds(disturbed=False), storm.recoveries.seconds(disturbed=True)
+    deaths_alone, deaths_with_queue = (storm.recoveries.deaths(disturbed=disturbed) for disturbed in (False, True))
+    recovered = [death.recovered_after for death in deaths_alone]
+    troubles = [*run.crew.troubles, *storm.troubles]
     limit = RECOVERY_LIMITS[run.options.leases]
     deaths = collections.Counter(worker.code for worker in run.crew.all)
     points = ", ".join(f"{point} {count}" for point, count in sorted(storm.points.items()))
@@ -39,8 +41,12 @@ def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: lis
         ("SIGKILLs of workers", str(deaths[-signal.SIGKILL])),
         ("of them at a chosen point", points or "none"),
         ("From SIGTERM to the end", _spread(storm.stops)),
-        ("From SIGKILL until others had the jobs", _spread(recovered)),
-        ("the same, when the queue was away meanwhile", _spread(disturbed)),
+        ("From SIGKILL until its jobs were in the queue or begun again", _spread(recovered)),
+        ("until all were begun again", _spread([death.begun_after for death in deaths_alone])),
+        (
+            "From SIGKILL, when Valkey was away meanwhile",
+            _spread([death.recovered_after for death in deaths_with_queue]),
+        ),
         ("Images of finished jobs; in the store", f"{found.images}; {images}"),
         ("Files left half written aside, never seen as images", str(aside)),
         ("Images with wrong pixels", str(len(wrong_pixels))),
@@ -52,11 +58,11 @@ def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: lis
     print("\n| what | how many |\n|---|---|")
     for what, how_many in rows:
         print(f"| {what} | {how_many} |")
-    wrong = found.wrong | {"wrong pixels": wrong_pixels, "troubles": [*run.crew.troubles, *storm.troubles]}
+    wrong = found.wrong | {"wrong pixels": wrong_pixels, "troubles": troubles}
     if run.stalled:
-        wrong["troubles"].append("nothing moved any more")
+        troubles.append("nothing moved any more")
     if recovered and max(recovered) > limit:
-        wrong["troubles"].append(f"a recovery took {max(recovered):.1f} s, more than {limit:.0f} s")
+        troubles.append(f"a recovery took {max(recovered):.1f} s, more than {limit:.0f} s")
     print()
     for what, which in wrong.items():
         for line in which[:_SHOWN]:

@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import redis
-from rq.utils import as_text
-
 from app.tether import Tether
 from app.valkey import EmbeddedValkey
-from tests.chaos.client import INTERMEDIATE_KEY, Client, Post
+from tests.chaos.client import Client, Post
 from tests.chaos.crew import Crew, Worker
 from tests.chaos.plan import Fault, FaultKind
 from tests.chaos.recovery import Recoveries
@@ -175,14 +172,13 @@ class Storm:
             yield
         self.struck[kind] += 1
         disturbed = False
-        while (stranded := self._stranded()) is None or not self._client.look():
+        while not self._client.look():
             disturbed = True
             yield
         held = self._held_by(worker)
+        stranded = [post for post in self._client.in_flight if post.stranded and post not in held]
         self._count_deaths(self._client.in_flight if disturbed else held)
-        self.recoveries.begin(
-            worker.name, at, {post.job_id: post for post in held + stranded}.values(), disturbed=disturbed
-        )
+        self.recoveries.begin(worker.name, at, held + stranded, disturbed=disturbed)
 
     def _stop(self, fault: Fault, worker: Worker) -> Steps:
         began = time.monotonic()
@@ -261,14 +257,6 @@ class Storm:
             for post in self._client.in_flight
             if post.status == b"started" and post.worker_name is not None and post.worker_name.startswith(prefix)
         ]
-
-    def _stranded(self) -> list[Post] | None:
-        """What is in the intermediate list; None if the queue does not answer."""
-        try:
-            job_ids = [as_text(job_id) for job_id in self._client.redis.lrange(INTERMEDIATE_KEY, 0, -1)]
-        except redis.RedisError:
-            return None
-        return [post for job_id in job_ids if (post := self._client.posts[job_id]).in_flight]
 
     @staticmethod
     def _count_deaths(posts: list[Post]) -> None:
