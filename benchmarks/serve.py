@@ -14,10 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import report
-from benchmarks.serve_arms import run_load, services
+from benchmarks.serve_arms import run_load, run_paced, services
 from benchmarks.serve_beside import SMALL_STEPS, measure_beside
 from benchmarks.serve_client import offer
-from benchmarks.serve_figures import Figures
+from benchmarks.serve_figures import Figures, tick_overhead
 from benchmarks.serve_policies import ARMS, BATCHES, CONTINUOUS
 from benchmarks.serve_posts import measure_posts
 from benchmarks.serve_queue_cost import jobs_per_second
@@ -25,7 +25,10 @@ from benchmarks.serve_stack import Service
 from benchmarks.serve_trace import SHORT_STEPS, Mix, draw_trace
 from benchmarks.simulation_hardware import Hardware
 
-PARTS = ("arms", "queue", "posts")
+PARTS = ("arms", "simulation", "queue", "posts")
+PACE = {1: 0.015, 2: 0.02, 4: 0.025, 8: 0.035}
+"""Seconds a step of the network that sleeps."""
+_PACED_LOAD = 0.8
 _SEEDS_A_PART = 10**9
 _POST_CLIENTS = 32
 _WARM_UP_POSTS = 200
@@ -37,6 +40,8 @@ def main(argv: Sequence[str] = ()) -> int:
     with TemporaryDirectory(prefix="bouquet-bench-") as folder:
         if "arms" in options.parts:
             _arms(options, Path(folder))
+        if "simulation" in options.parts:
+            _simulation(options, Path(folder))
         if "queue" in options.parts:
             _queue(options, Path(folder))
         if "posts" in options.parts:
@@ -71,7 +76,7 @@ def _arms(options: argparse.Namespace, folder: Path) -> None:
             bare.measure()
         step_seconds = bare.step_seconds()
         most = saturated[CONTINUOUS]
-        alone = SMALL_STEPS * (step_seconds[min(step_seconds)] + most.tick_overhead)
+        alone = SMALL_STEPS * (step_seconds[min(step_seconds)] + tick_overhead(most.ticks))
         delay = max(0.0, statistics.median(beside.alone) - alone)
         machines = measured_hardware(report.machine(), list(saturated.values()), step_seconds, delay)
         hardware = dict(zip(saturated, machines, strict=True))
@@ -105,6 +110,18 @@ def _arms(options: argparse.Namespace, folder: Path) -> None:
             ("times as long", beside.ratio, max(beside.beside) / statistics.median(beside.alone)),
         ],
     )
+
+
+def _simulation(options: argparse.Namespace, folder: Path) -> None:
+    hardware = Hardware("a network that sleeps", PACE)
+    jobs = round(options.simulation_seconds * _PACED_LOAD * hardware.image_steps_per_second / Mix().mean_image_steps)
+    rate = _PACED_LOAD * hardware.image_steps_per_second
+    trace = draw_trace(Mix(), jobs, options.seed, image_steps_per_second=rate)
+    report.heading(f"Serve: {jobs} arrivals at a network that sleeps, measured (all arms at once)")
+    runs = run_paced(folder, options.bundle, trace, hardware)
+    _print_figures(runs.measured)
+    report.plain_heading("Serve: the same, simulated")
+    _print_figures(runs.simulated)
 
 
 def _print_figures(arms: dict[str, Figures]) -> None:
@@ -187,12 +204,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--loads", type=float, nargs="+", default=[0.8], metavar="L", help="of what the product can do (0.8)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=30.0, metavar="S", help="of arrivals, for each arm and load (30)"
+        "--seconds", type=float, default=25.0, metavar="S", help="of arrivals, for each arm and load (25)"
     )
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns of the arms at each load (2)")
     parser.add_argument("--backlog-seconds", type=float, default=10.0, metavar="S", help="of work, for each arm (10)")
     parser.add_argument("--most-jobs", type=int, default=1000, metavar="N", help="in one trace (1000)")
     parser.add_argument("--beside", type=int, default=5, metavar="N", help="small jobs beside the huge one (5)")
+    parser.add_argument(
+        "--simulation-seconds", type=float, default=15.0, metavar="S", help="of arrivals, to check the simulation (15)"
+    )
     parser.add_argument("--queue-jobs", type=int, default=3000, metavar="N", help="for the cost of the queue (3000)")
     parser.add_argument("--posts", type=int, default=5000, metavar="N", help="to the front end (5000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of arrivals and requests (1)")

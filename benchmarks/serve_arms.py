@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.serve_client import MeasuredRun, offer
-from benchmarks.serve_figures import Figures, figures
+from benchmarks.serve_figures import Figures, figures, mean_step_seconds, tick_overhead
 from benchmarks.serve_policies import ARMS, scheduler_maker
 from benchmarks.serve_stack import Service
 from benchmarks.serve_trace import SEEDS_APART, Arrival
@@ -63,6 +64,35 @@ def run_load(
         for arm, rounds in runs.items()
     }
     return LoadedRuns(measured, {arm: _simulate(arm, traces, hardware[arm]) for arm in arms})
+
+
+def run_paced(folder: Path, bundle: Path | None, trace: Sequence[Arrival], hardware: Hardware) -> LoadedRuns:
+    """Gives a trace to all arms at once, with a network that sleeps as long as the hardware says.
+
+    A machine sleeps longer than it is told to, and more so a busy one; so each arm is simulated with the average times
+    of its own ticks and of what is between them. Who is served when, and how full the ticks are, is the simulation's.
+    """
+    measured, simulated = {}, {}
+    with contextlib.ExitStack() as stack:
+        arms = {
+            arm: stack.enter_context(
+                Service(folder / f"paced-{arm}", arm=arm, bundle=bundle, pace=hardware.step_seconds)
+            )
+            for arm in ARMS
+        }
+        for service in arms.values():
+            service.wait()
+        with ThreadPoolExecutor(len(arms)) as pool:
+            runs = dict(zip(arms, pool.map(lambda service: offer(service, trace), arms.values()), strict=True))
+    for arm, run in runs.items():
+        measured[arm] = figures(run.jobs, run.ticks, run.seconds)
+        as_it_was = dataclasses.replace(
+            hardware,
+            step_seconds={**hardware.step_seconds, **mean_step_seconds(run.ticks)},
+            tick_overhead=tick_overhead(run.ticks),
+        )
+        simulated[arm] = _simulate(arm, [trace], as_it_was)
+    return LoadedRuns(measured, simulated)
 
 
 def reseeded(trace: Sequence[Arrival], first_seed: int) -> list[Arrival]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from benchmarks.serve_trace import Arrival
+
+_ENOUGH_TICKS = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +82,28 @@ def mean_fill(ticks: Iterable[TickRecord]) -> float:
         image_steps += tick.image_steps
         steps += tick.steps
     return image_steps / steps if steps else math.nan
+
+
+def mean_step_seconds(ticks: Iterable[TickRecord]) -> dict[int, float]:
+    """Slot count -> seconds a step, on average; without those that were seldom used."""
+    found: dict[int, list[TickRecord]] = {}
+    for tick in ticks:
+        found.setdefault(tick.slots, []).append(tick)
+    return {
+        slots: sum(tick.seconds for tick in same) / sum(tick.steps for tick in same)
+        for slots, same in sorted(found.items())
+        if len(same) >= _ENOUGH_TICKS
+    }
+
+
+def tick_overhead(ticks: Sequence[TickRecord], longest: float = 0.1) -> float:
+    """Seconds from a tick's end to the next one's begin, on average; pauses longer than `longest` are somebody else's.
+
+    The ticks are those of one worker, in their order.
+    """
+    gaps = (after.began - tick.began - tick.seconds for tick, after in itertools.pairwise(ticks))
+    usual = [max(0.0, gap) for gap in gaps if gap < longest]
+    return statistics.fmean(usual) if usual else 0.0
 
 
 def figures(jobs: Sequence[JobTimes], ticks: Sequence[TickRecord], seconds: float) -> Figures:

@@ -1,14 +1,17 @@
-"""A network that costs nothing: what is left is the price of queue, booking, encoding and storing."""
+"""A network that costs nothing: what is left is the price of queue, booking, encoding and storing.
+
+Or one that takes its time, but no processor: then a busy machine hardly disturbs what is measured.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from keras import ops
-
-from model.bundle import Bundle
 
 
 class InstantSampler:
@@ -16,9 +19,6 @@ class InstantSampler:
 
     Noise is the worst case for what follows: no picture is larger as a PNG.
     """
-
-    def __init__(self, bundle: Bundle | None = None) -> None:
-        pass
 
     def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         """Computes nothing."""
@@ -30,3 +30,16 @@ class InstantSampler:
         images = ops.convert_to_numpy(pred_images)
         pixels: npt.NDArray[np.uint8] = np.clip(np.rint(images * 42.0 + 128.0), 0, 255).astype(np.uint8)
         return pixels
+
+
+class PacedSampler(InstantSampler):
+    """Computes nothing either, but sleeps for as long as a step of so many rows is said to take."""
+
+    def __init__(self, step_seconds: Mapping[int, float]) -> None:
+        """Makes one; `step_seconds` has the seconds for each slot count that there is."""
+        self._step_seconds = step_seconds
+
+    def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        """Sleeps."""
+        time.sleep(len(rates) * self._step_seconds[len(noisy_images)])
+        return super().advance(noisy_images, rates)

@@ -12,14 +12,12 @@ import keras
 import numpy as np
 
 from benchmarks.serve_client import MeasuredRun
-from benchmarks.serve_figures import TickRecord, mean_fill
+from benchmarks.serve_figures import TickRecord, mean_fill, mean_step_seconds, tick_overhead
 from benchmarks.simulation_hardware import Hardware
 from model.bundle import Bundle
 from model.sampling import Sampler
 
 _PIECE_SECONDS = 0.2
-_LONGEST_GAP = 0.1
-_ENOUGH_TICKS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +41,6 @@ class Saturated:
     @property
     def fill(self) -> float:
         return mean_fill(self.ticks)
-
-    @property
-    def tick_overhead(self) -> float:
-        """Seconds from a tick's end to the next one's begin, on average; the pauses of others are left out."""
-        gaps = [after.began - tick.began - tick.seconds for tick, after in itertools.pairwise(self.ticks)]
-        usual = [max(0.0, gap) for gap in gaps if gap < _LONGEST_GAP]
-        return statistics.fmean(usual) if usual else 0.0
 
     def share_of_bare(self, bare: Mapping[int, float]) -> float:
         """The time in which the bare sampler runs the same batches (slot count -> seconds a step), by that it took."""
@@ -93,9 +84,7 @@ def measured_hardware(name: str, arms: Sequence[Saturated], bare: Mapping[int, f
 
     Slot counts that were used too seldom take as much longer than with the bare sampler as the others do.
     """
-    ticks = [tick for arm in arms for tick in arm.ticks]
-    seconds = {slots: [tick.seconds / tick.steps for tick in ticks if tick.slots == slots] for slots in bare}
-    known = {slots: statistics.median(values) for slots, values in seconds.items() if len(values) >= _ENOUGH_TICKS}
+    known = mean_step_seconds(tick for arm in arms for tick in arm.ticks)
     slower = statistics.median([known[slots] / bare[slots] for slots in known]) if known else 1.0
     step_seconds = {slots: known.get(slots, bare[slots] * slower) for slots in bare}
-    return [Hardware(name, step_seconds, tick_overhead=arm.tick_overhead, job_delay=delay) for arm in arms]
+    return [Hardware(name, step_seconds, tick_overhead=tick_overhead(arm.ticks), job_delay=delay) for arm in arms]

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from app.valkey import answers as queue_answers
 from app.valkey import socket_url
 from benchmarks.serve_policies import CONTINUOUS
 from benchmarks.serve_record import TickLog
+from benchmarks.simulation_hardware import write_step_seconds
 from benchmarks.stack import Part, answers, free_port, wait_until
 from worker.protocol import QUEUE_NAME, READY_KEY_PATTERN
 
@@ -45,6 +47,7 @@ class Service:
         bundle: Path | None = None,
         slots: int | None = None,
         instant: bool = False,
+        pace: Mapping[int, float] | None = None,
         front_end: bool = True,
         worker: bool = True,
     ) -> None:
@@ -56,12 +59,15 @@ class Service:
             bundle: what is served; None is the bundle that ships.
             slots: BOUQUET_SLOTS.
             instant: a network that costs nothing.
+            pace: instead, one that sleeps: seconds a step for each slot count.
             front_end: whether there is an HTTP API.
             worker: whether there is a worker.
         """
         self._home = home
         self._port = free_port()
         options = ["--arm", arm, "--ticks", str(home / "ticks")] + ["--instant"] * instant
+        if pace is not None:
+            options += ["--pace", write_step_seconds(pace)]
         environment = {"BOUQUET_SLOTS": str(slots)} if slots else {}
         if bundle is not None:
             environment["BOUQUET_BUNDLE"] = str(bundle.resolve())

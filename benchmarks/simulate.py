@@ -15,7 +15,7 @@ from benchmarks.serve_figures import JobTimes, figures
 from benchmarks.serve_policies import ARMS, CONTINUOUS, scheduler_maker
 from benchmarks.serve_trace import Mix, draw_trace
 from benchmarks.simulation import Simulation
-from benchmarks.simulation_hardware import Hardware, HardwareError
+from benchmarks.simulation_hardware import Hardware, HardwareError, read_step_seconds
 
 WARM_UP_SHARE = 0.1
 """The share of the jobs that come first and are not judged: they find empty workers."""
@@ -125,10 +125,9 @@ def _hardware(text: str) -> Hardware:
 
 def _table(text: str) -> Hardware:
     try:
-        pairs = (pair.split("=") for pair in text.split(","))
-        return Hardware("given times", {int(slots): float(seconds) for slots, seconds in pairs})
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not SLOTS=SECONDS,...: {error}") from error
+        return Hardware("given times", read_step_seconds(text))
+    except HardwareError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _load(text: str) -> float:

@@ -97,3 +97,17 @@ def _typed(fields: dict[str, Any]) -> dict[str, Any]:
         if name in fields:
             typed[name] = float(fields[name])
     return typed
+
+
+def read_step_seconds(text: str) -> dict[int, float]:
+    """Reads `SLOTS=SECONDS,...`. Raises HardwareError."""
+    try:
+        pairs = (pair.split("=") for pair in text.split(","))
+        return {int(slots): float(seconds) for slots, seconds in pairs}
+    except ValueError as error:
+        raise HardwareError(f"not SLOTS=SECONDS,...: {error}") from error
+
+
+def write_step_seconds(step_seconds: Mapping[int, float]) -> str:
+    """Writes what `read_step_seconds` reads."""
+    return ",".join(f"{slots}={seconds!r}" for slots, seconds in step_seconds.items())

@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from benchmarks.serve_figures import JobTimes, TickRecord, figures, mean_fill, quantile, times_of
+from benchmarks.serve_figures import (
+    JobTimes,
+    TickRecord,
+    figures,
+    mean_fill,
+    mean_step_seconds,
+    quantile,
+    tick_overhead,
+    times_of,
+)
 from benchmarks.serve_trace import Arrival
 
 
@@ -40,3 +49,14 @@ def test_figures() -> None:
 def test_a_job_that_is_sent_late_has_waited_since_it_came() -> None:
     job = times_of(Arrival(2.0, 20, 0, 3), start=100.0, admitted=103.0, finished=105.0)
     assert (job.admission, job.latency, job.is_short, job.images) == (1.0, 3.0, True, 3)
+
+
+def test_the_time_of_a_step_is_averaged_over_steps() -> None:
+    ticks = [TickRecord(0.0, 0.5, 4, 1, 1)] * 6 + [TickRecord(0.0, 1.0, 4, 1, 4)] * 6 + [TickRecord(0.0, 9.0, 8, 8, 1)]
+    assert mean_step_seconds(ticks) == {4: pytest.approx(9.0 / 30)}
+
+
+def test_pauses_between_ticks_are_averaged_unless_there_was_nothing_to_do() -> None:
+    ticks = [TickRecord(began, 1.0, 1, 1, 1) for began in (0.0, 1.01, 2.04, 9.0)]
+    assert tick_overhead(ticks) == pytest.approx(0.02)
+    assert tick_overhead(ticks[:1]) == 0.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks.serve_instant import InstantSampler
+from benchmarks.serve_instant import InstantSampler, PacedSampler
 from benchmarks.serve_record import RecordingEngine, TickLog
 from model.noise import starting_noise
 from model.schedule import Schedule
@@ -62,3 +62,10 @@ def test_the_network_that_costs_nothing_leaves_the_noise() -> None:
     assert pixels.dtype == np.uint8
     assert pixels.shape == (1, SIZE, SIZE, 3)
     assert len(np.unique(pixels)) > SIZE
+
+
+def test_the_network_that_sleeps_takes_as_long_as_it_is_told() -> None:
+    noise = np.zeros((2, SIZE, SIZE, 3), np.float32)
+    began = time.perf_counter()
+    PacedSampler({1: 0.0, 2: 0.01}).advance(noise, np.zeros((3, 2, 4), np.float32))
+    assert time.perf_counter() - began >= 0.03

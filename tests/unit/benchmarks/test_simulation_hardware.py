@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation_hardware import Hardware, HardwareError
+from benchmarks.simulation_hardware import Hardware, HardwareError, read_step_seconds, write_step_seconds
 
 MACHINE = Hardware("two cores", {8: 0.08, 1: 0.012}, (1, 4), tick_overhead=0.004, job_delay=0.01)
 
@@ -46,3 +46,7 @@ def test_what_cannot_be_used_is_named(text: str, named: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(HardwareError, match=r"nowhere\.json"):
         Hardware.read(tmp_path / "nowhere.json")
+
+
+def test_step_seconds_go_through_a_command_line() -> None:
+    assert read_step_seconds(write_step_seconds(MACHINE.step_seconds)) == MACHINE.step_seconds
