@@ -151,7 +151,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         model = json.loads(metadata["model"])
         config = network_from_json(model["network"])
-        network = build_network(config, model["image_size"], model["precision"])
+        network = build_network(config, model["image_size"], model["precision"], seed=None)
         values = [tensors[_tensor_name(index)] for index in range(model["tensors"])]
         if [value.shape for value in values] != [tuple(variable.shape) for variable in network.variables]:
             raise ValueError("the weights do not have the shapes of the network")

@@ -45,7 +45,9 @@ class SinusoidalEmbedding(layers.Layer):
         return (*input_shape[:-1], self.dims)
 
 
-def build_network(config: NetworkConfig, image_size: int, precision: str = "float32", seed: int = 0) -> keras.Model:
+def build_network(
+    config: NetworkConfig, image_size: int, precision: str = "float32", seed: int | None = 0
+) -> keras.Model:
     """The U-Net for images of ``image_size`` x ``image_size`` pixels.
 
     Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0,
@@ -55,7 +57,8 @@ def build_network(config: NetworkConfig, image_size: int, precision: str = "floa
 
     Args:
         precision: a Keras dtype policy; ``mixed_bfloat16`` keeps float32 weights, embedding and output.
-        seed: of the initial weights.
+        seed: of the initial weights; None leaves them at zero, for those that are given others at once (JAX takes
+            seconds to compile a random generator for each shape).
     """
     if image_size % config.size_multiple:
         raise ValueError(f"image_size must be a multiple of {config.size_multiple}, got {image_size}")
@@ -96,11 +99,11 @@ def build_network(config: NetworkConfig, image_size: int, precision: str = "floa
 class _Builder:
     """What the layers of one network share: policy, initial weights' seeds and the noise level they are told."""
 
-    def __init__(self, config: NetworkConfig, precision: str, seed: int) -> None:
+    def __init__(self, config: NetworkConfig, precision: str, seed: int | None) -> None:
         self.config = config
         self.precision = precision
         self.noise_level: Tensor | None = None
-        self._next_seed = seed * 10_000
+        self._next_seed = None if seed is None else seed * 10_000
 
     def conv(self, width: int, size: int, **options: Any) -> layers.Layer:
         return layers.Conv2D(
@@ -130,6 +133,8 @@ class _Builder:
         return layers.Add(dtype=self.precision)([residual, x])
 
     def _glorot(self) -> keras.Initializer:
+        if self._next_seed is None:
+            return keras.initializers.Zeros()
         self._next_seed += 1
         return keras.initializers.GlorotUniform(seed=self._next_seed)
 

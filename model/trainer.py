@@ -114,7 +114,7 @@ class Trainer:
 
     def ema_network(self, state: TrainState) -> keras.Model:
         """A float32 network with the averaged weights: what is sampled from and shipped."""
-        network = build_network(self.config.network, self.image_size, "float32", self.config.seed)
+        network = build_network(self.config.network, self.image_size, "float32", seed=None)
         for variable, value in zip(network.trainable_variables, state.ema_weights, strict=True):
             variable.assign(value)
         for variable, value in zip(network.non_trainable_variables, state.ema_statistics, strict=True):

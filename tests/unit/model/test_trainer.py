@@ -11,7 +11,7 @@ from model.normaliser import Normaliser
 from model.trainer import Trainer
 from tests.photos import paint_flower
 
-CONFIG = dataclasses.replace(PRESETS["tiny"], flip=True)
+CONFIG = dataclasses.replace(PRESETS["tiny"], network=NetworkConfig((8,), 1), flip=True)
 PHOTOS = np.stack([np.asarray(paint_flower(seed, 16, 16)) for seed in range(24)])
 ROWS = np.random.default_rng(0).integers(0, 24, (6, 8)).astype(np.int32)
 RATES = np.full(6, 1e-3, np.float32)
@@ -94,7 +94,7 @@ def test_validation_repeats_itself_and_begins_at_the_mean_of_noise(trainer, phot
 
 
 def test_mixed_precision_trains_float32_weights(photos):
-    config = dataclasses.replace(CONFIG, precision="mixed_bfloat16", network=NetworkConfig((8, 16), 1, 8, patch_size=2))
+    config = dataclasses.replace(CONFIG, precision="mixed_bfloat16", network=NetworkConfig((8,), 1, patch_size=2))
     trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
     state, losses = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
     assert {value.dtype for value in arrays(state)} == {np.dtype(np.float32)}
