@@ -22,8 +22,8 @@ Tensor = Any
 class Sampler:
     """Runs a bundle's network over trajectories.
 
-    Pixels depend on the bundle, the seed and the number of steps alone: rows never influence one another, and on a CPU
-    a row's bits are the same in a batch of any size.
+    Pixels depend on the bundle, the seed and the number of steps alone: rows never influence one another, and a row's
+    bits are the same in a batch of any size.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -32,6 +32,7 @@ class Sampler:
         self._weights = [variable.value for variable in network.trainable_variables]
         self._statistics = [variable.value for variable in network.non_trainable_variables]
         self._loops_on_device = accelerated()
+        self._rows_at_once = _rows_at_once()
         if keras.backend.backend() == "tensorflow":
             # Constants of the graph: convolutions keep their weights in the layout they like best.
             arrays = [ops.convert_to_numpy(value) for value in (*self._weights, *self._statistics)]
@@ -62,9 +63,20 @@ class Sampler:
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
-            Compiled once for each n (and each k where there is an accelerator, on which the k steps are one call);
-            TensorFlow on a CPU compiles one graph for all n.
+            Compiled once (for each k where there is an accelerator, on which the k steps are one call).
         """
+        count, size = len(noisy_images), self._rows_at_once
+        if size in (None, count):
+            return self._advance(noisy_images, rates)
+        parts = []
+        for start in range(0, count, size):
+            # The last call is filled up with copies of the last row, whose results are thrown away.
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            parts.append(self._advance(ops.take(noisy_images, rows, axis=0), rates[:, rows]))
+        noisy_parts, pred_parts = zip(*parts, strict=True)
+        return ops.concatenate(noisy_parts)[:count], ops.concatenate(pred_parts)[:count]
+
+    def _advance(self, noisy_images: Tensor, rates: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         if self._loops_on_device:
             return self._compiled_steps(noisy_images, ops.convert_to_tensor(rates))
         pred_images = noisy_images
@@ -104,3 +116,15 @@ class Sampler:
 
         carry, _ = ops.scan(body, (noisy_images, noisy_images), rates)
         return carry
+
+
+def _rows_at_once() -> int | None:
+    """Rows of each call where a row's bits depend on their number; None where they do not, so that any number will do.
+
+    TensorFlow's CPU kernels compute a row alike in every batch (tests hold them to it). XLA picks other code for other
+    shapes, so there all calls have one: a single row on a CPU, where batches gain little, many on an accelerator, where
+    rows that are not needed cost next to nothing.
+    """
+    if accelerated():
+        return 32
+    return None if keras.backend.backend() == "tensorflow" else 1
