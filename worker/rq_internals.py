@@ -52,6 +52,8 @@ _SUSPICIOUS_STARTS: Final = 2
 _STRANDED_SECONDS: Final = 10.0
 """How long a job may be between queue and start: a worker needs milliseconds."""
 _MAINTENANCE_LOCK_SECONDS: Final = 5
+_LISTED_SECONDS: Final = 60
+"""How long after its lease RQ lists an execution."""
 
 _QUEUED: Final = JobStatus.QUEUED.value.encode()
 _STARTED: Final = JobStatus.STARTED.value.encode()
@@ -253,12 +255,18 @@ def recover(worker: BaseWorker, queue: GenerationQueue, moment: float) -> None:
     finished between RQ's look and RQ's writing would be run and finished once more.
     """
     registry = queue.started_job_registry
+    recovered = 0
     for entry in worker.connection.zrangebyscore(registry.key, 0, moment):
-        _recover_one(worker, queue, as_text(cast(bytes, entry)))
+        recovered += _recover_one(worker, queue, as_text(cast(bytes, entry)))
+    if recovered:
+        log.warning("%d jobs of workers that died are at the front of the queue again", recovered)
 
 
-def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> None:
-    """Recovers the job of an entry of the registry of started jobs, if the lease is still the one that lapsed."""
+def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> bool:
+    """Recovers the job of an entry of the registry of started jobs, if the lease is still the one that lapsed.
+
+    Returns whether the job will be run again.
+    """
     job_id, execution_id = parse_composite_key(entry)
     key = GenerationJob.key_for(job_id)
     failed: Job | None = None
@@ -269,6 +277,9 @@ def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> None
                 job = _held_by(worker, queue, job_id, execution_id)
                 pipeline.multi()
                 pipeline.zrem(queue.started_job_registry.key, entry)
+                if job is not None:
+                    execution = Execution(execution_id, job_id, worker.connection, job.worker_name or "")
+                    execution.delete(job=job, pipeline=pipeline)
                 failed = None
                 if job is not None and job.should_retry:
                     job.retry(queue, pipeline)
@@ -282,8 +293,10 @@ def _recover_one(worker: BaseWorker, queue: GenerationQueue, entry: str) -> None
             except redis.WatchError:
                 continue
     if failed is not None:
+        log.error("job %s has failed: its workers died, and it has no retries left", job_id)
         queue.enqueue_dependents(failed)
         release_slot(failed)
+    return job is not None and failed is None
 
 
 def _held_by(worker: BaseWorker, queue: GenerationQueue, job_id: str, execution_id: str) -> Job | None:
@@ -360,6 +373,7 @@ def _start_watched(
             continue
         seen.add(job.id)
         execution = Execution.create(job, ttl, pipeline=pipeline, worker_name=worker.name)
+        _keep(execution, ttl, pipeline)
         job.prepare_for_execution(worker.name, pipeline=pipeline)
         pipeline.hset(job.key, LEASE_FIELD, execution.id)
         pipeline.hincrby(job.key, STARTS_FIELD, 1)
@@ -368,6 +382,15 @@ def _start_watched(
     if leases:
         worker.set_state(WorkerStatus.BUSY, pipeline=pipeline)
     return leases
+
+
+def _keep(execution: Execution, ttl: int, pipeline: Pipeline) -> None:
+    """Keeps an execution, and the whole of it, for longer than it is listed.
+
+    RQ lets it lapse with the lease, a minute earlier, and a late heartbeat makes a new one that is nearly empty. A job
+    with such an execution cannot be canceled.
+    """
+    execution.save(ttl + 2 * _LISTED_SECONDS, pipeline=pipeline)
 
 
 def finish(worker: BaseWorker, ends: Sequence[Finish]) -> set[str]:
@@ -517,6 +540,7 @@ def renew(worker: BaseWorker, leases: Sequence[Lease], ttl: int) -> set[str]:
         worker.heartbeat(ttl, pipeline=pipeline)
         for lease in leases:
             lease.execution.heartbeat(lease.job.started_job_registry, ttl, pipeline=pipeline)
+            _keep(lease.execution, ttl, pipeline)
         reborn = pipeline.execute()[0] == 1
         if reborn:  # the registration had lapsed: HSET made a hash that holds nothing else
             pipeline.hset(worker.key, mapping=worker.serialize())

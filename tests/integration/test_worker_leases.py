@@ -201,3 +201,25 @@ def test_a_lease_on_a_job_that_is_gone_is_cleared_away(jobs: Jobs, client: redis
     assert leases(client) == {}
     assert client.llen(jobs.queue.key) == 0
     assert not client.exists(job.key)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "recovered", "renewed"])
+def test_a_job_can_be_canceled_after_its_lease_has_lapsed(
+    jobs: Jobs, client: redis.Redis, valkey: ValkeyServer, meanwhile: str
+) -> None:
+    """RQ lists executions for a minute longer than it keeps them, and cannot cancel a job that has such a one."""
+    owner, other = make_worker(client, valkey, "owner"), make_worker(client, valkey, "other")
+    owner.register_birth()
+    job = jobs.post(2, 1)
+    held = lease(owner, ttl=1)
+    wait_until_lapsed(leases(client))
+    if meanwhile == "recovered":
+        other.run_maintenance_tasks()
+        assert not client.exists(f"rq:executions:{job.id}", held.execution.key)
+        assert not client.exists("rq:worker:owner:executions")
+    elif meanwhile == "renewed":
+        assert rq_internals.renew(owner, [held], 1) == set()
+    job.cancel()
+    assert jobs.status(job) == "canceled"
+    assert leases(client) == {}
+    assert not [key for key in client.scan_iter("rq:exec*") if client.ttl(key) == -1]
