@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from model.schedule import Schedule
 
+Loss = Literal["mae", "mse"]
+Resize = Literal["bilinear", "box", "lanczos"]
+Precision = Literal["float32", "mixed_bfloat16"]
+
+MAX_SEED = 2**31 - 1
+"""Of a training run: what every part of it, on every backend, takes for a seed."""
 CHECKPOINT_SECONDS = 45.0
 """Training time between checkpoints, unless said otherwise: what a kill may cost, with some room for writing."""
 
@@ -34,6 +41,8 @@ class NetworkConfig:
             raise ValueError("widths, block_depth and patch_size must be positive, with at least one width")
         if self.embedding_dims < 4 or self.embedding_dims % 2:
             raise ValueError(f"embedding_dims must be even and at least 4, got {self.embedding_dims}")
+        if not 0.0 < self.embedding_max_frequency < math.inf:
+            raise ValueError(f"embedding_max_frequency must be above 0, got {self.embedding_max_frequency}")
 
     @property
     def size_multiple(self) -> int:
@@ -74,7 +83,7 @@ class TrainConfig:
     """How often an epoch goes through the training photos."""
     batch_size: int = 64
     epochs: int = 80
-    loss: Literal["mae", "mse"] = "mae"
+    loss: Loss = "mae"
     """On the predicted noises."""
     learning_rate: float = 1e-3
     warmup_steps: int = 0
@@ -89,9 +98,9 @@ class TrainConfig:
     """Whether the average starts short, with decay min(ema, (1 + step) / (10 + step)): early samples mean something."""
     flip: bool = False
     """Whether half of the photos, drawn anew each time, are mirrored left to right."""
-    resize: Literal["bilinear", "box", "lanczos"] = "bilinear"
+    resize: Resize = "bilinear"
     """Antialiased filter by which photos are reduced; ``box`` keeps more detail than the reference's ``bilinear``."""
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Precision = "float32"
     seed: int = 0
     """Of the weights, the data order, the noises and the diffusion times."""
     minutes: float | None = None
@@ -100,7 +109,8 @@ class TrainConfig:
     """Diffusion steps of the sample grids."""
 
     def __post_init__(self) -> None:
-        if not self.stages or abs(sum(stage.share for stage in self.stages) - 1.0) > 1e-6:
+        # Told so that nan, of which every comparison is false, is refused as well.
+        if not self.stages or not abs(sum(stage.share for stage in self.stages) - 1.0) <= 1e-6:
             raise ValueError("stages: the shares must add up to 1, as in 32:0.6,64:0.4")
         for stage in self.stages:
             multiple = self.network.size_multiple
@@ -112,12 +122,23 @@ class TrainConfig:
         for name in ("repetitions", "batch_size", "epochs", "sample_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0.0 or self.weight_decay < 0.0:
-            raise ValueError("learning_rate must be above 0 and weight_decay not below 0")
-        if not 0.0 <= self.ema < 1.0 or not 0.0 <= self.decay_share <= 1.0:
-            raise ValueError("ema must be in [0, 1) and decay_share in [0, 1]")
-        if self.minutes is not None and self.minutes <= 0.0:
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must not be below 0, got {self.warmup_steps}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {self.seed}")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate:g}")
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must not be below 0, got {self.weight_decay:g}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError(f"ema must be in [0, 1), got {self.ema:g}")
+        if not 0.0 <= self.decay_share <= 1.0:
+            raise ValueError(f"decay_share must be in [0, 1], got {self.decay_share:g}")
+        if self.minutes is not None and not 0.0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be above 0, got {self.minutes:g}")
+        for name, choices in (("loss", Loss), ("resize", Resize), ("precision", Precision)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
 
     @property
     def image_size(self) -> int:

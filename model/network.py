@@ -136,7 +136,7 @@ class _Builder:
         if self._next_seed is None:
             return keras.initializers.Zeros()
         self._next_seed += 1
-        return keras.initializers.GlorotUniform(seed=self._next_seed)
+        return keras.initializers.GlorotUniform(seed=self._next_seed % 2**31)  # JAX takes no more
 
 
 def _patches_to_pixels(x: Tensor, side: int, patch: int) -> Tensor:

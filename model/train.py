@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import math
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
-from model.config import CHECKPOINT_SECONDS, PRESETS, Stage, TrainConfig
+from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, Precision, Resize, Stage, TrainConfig
 
 EXTRA_PACKAGES = ("matplotlib", "tensorboard", "tqdm")
 DEFAULT_DECAY_SHARE = 0.35
@@ -33,12 +34,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="the run's folder, such as runs/reference")
     parser.add_argument("--minutes", type=float, help="stop after so much training, learning rate down to zero by then")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--stages", type=Stage.parse_all, help="image sizes and shares of the training: 32:0.6,64:0.4")
+    parser.add_argument("--stages", help="image sizes and shares of the training: 32:0.6,64:0.4")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of the photos")
-    parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"))
-    parser.add_argument("--loss", choices=("mae", "mse"))
-    parser.add_argument("--resize", choices=("bilinear", "box", "lanczos"), help="antialiased filter for the photos")
+    parser.add_argument("--precision", choices=get_args(Precision))
+    parser.add_argument("--loss", choices=get_args(Loss))
+    parser.add_argument("--resize", choices=get_args(Resize), help="antialiased filter for the photos")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--warmup-steps", type=int)
     parser.add_argument("--decay-share", type=float, help="share of the run over which the learning rate goes to zero")
@@ -63,6 +64,8 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
     given: dict[str, Any] = {
         name: value for name, value in vars(arguments).items() if name in names and value is not None
     }
+    if "stages" in given:
+        given["stages"] = Stage.parse_all(given["stages"])
     if "minutes" in given and "decay_share" not in given and preset.decay_share == 0.0:
         given["decay_share"] = DEFAULT_DECAY_SHARE
     return dataclasses.replace(preset, **given)
@@ -72,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train; exit code 0 finished, 1 failed (reason on stderr), 2 bad options, 130 stopped and resumable."""
     options = parser()
     arguments = options.parse_args(argv)
+    if not 0.0 <= arguments.checkpoint_seconds < math.inf:
+        options.error(f"--checkpoint-seconds must not be below 0, got {arguments.checkpoint_seconds:g}")
     missing = [name for name in EXTRA_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         return _fail(f"training needs {', '.join(missing)}: install the extra, as in pip install 'bouquet[train]'")

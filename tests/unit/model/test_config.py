@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import math
 
+import keras
 import pytest
 
 from model.config import PRESETS, NetworkConfig, Stage, TrainConfig
+from model.network import build_network
+from model.order import PhotoOrder
 
 
 def test_the_reference_recipe_is_the_published_one():
@@ -41,6 +45,21 @@ def test_json_is_the_way_back(preset):
         ({"ema": 1.0}, "ema"),
         ({"decay_share": 1.1}, "decay_share"),
         ({"minutes": 0.0}, "minutes"),
+        ({"minutes": math.nan}, "minutes"),
+        ({"minutes": math.inf}, "minutes"),
+        ({"learning_rate": math.nan}, "learning_rate"),
+        ({"learning_rate": math.inf}, "learning_rate"),
+        ({"weight_decay": math.nan}, "weight_decay"),
+        ({"ema": math.nan}, "ema"),
+        ({"ema": -0.1}, "ema"),
+        ({"decay_share": math.nan}, "decay_share"),
+        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+        ({"stages": (Stage(64, math.nan),)}, "stages"),
+        ({"loss": "huber"}, "loss.*mae"),
+        ({"resize": "nearest"}, "resize.*bilinear"),
+        ({"precision": "float16"}, "precision.*mixed_bfloat16"),
     ],
 )
 def test_bad_values_are_named(change, named):
@@ -50,11 +69,27 @@ def test_bad_values_are_named(change, named):
 
 @pytest.mark.parametrize(
     "change",
-    [{"widths": ()}, {"widths": (8, 0)}, {"block_depth": 0}, {"patch_size": 0}, {"embedding_dims": 7}],
+    [
+        {"widths": ()},
+        {"widths": (8, 0)},
+        {"block_depth": 0},
+        {"patch_size": 0},
+        {"embedding_dims": 7},
+        {"embedding_dims": 2},
+        {"embedding_max_frequency": 0.0},
+        {"embedding_max_frequency": math.nan},
+    ],
 )
 def test_impossible_networks_are_refused(change):
-    with pytest.raises(ValueError, match=r"widths|embedding_dims"):
+    with pytest.raises(ValueError, match=next(iter(change))):
         NetworkConfig(**change)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_every_seed_that_is_taken_can_be_used(seed):
+    PhotoOrder(8, 4, 1, seed).rows(0, 2)
+    build_network(NetworkConfig((8,), 1), 8, seed=seed)
+    keras.random.uniform((1,), seed=keras.random.SeedGenerator(seed))
 
 
 def test_stages_are_read():

@@ -1,0 +1,69 @@
+"""What `bouquet train` makes of its options, before it trains."""
+
+import dataclasses
+
+import pytest
+
+from model.config import PRESETS, Stage
+from model.train import DEFAULT_DECAY_SHARE, main, parser, resolve
+
+NEEDED = ["--data", "photos", "--out", "runs/x"]
+
+
+def resolved(*options):
+    return resolve(parser().parse_args([*NEEDED, *options]))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_options_it_is_the_preset(preset):
+    assert resolved("--preset", preset) == PRESETS[preset]
+
+
+def test_the_reference_is_what_is_trained_by_default():
+    assert resolved() == PRESETS["flowers64"]
+
+
+def test_options_take_the_place_of_the_presets():
+    options = "--epochs 3 --stages 32:0.25,64:0.75 --batch-size 16 --flip --precision mixed_bfloat16 --loss mse"
+    options += " --resize box --learning-rate 0.002 --warmup-steps 10 --decay-share 0.2 --weight-decay 0.01"
+    options += " --no-scale-decay --ema 0.99 --ema-warmup --seed 5"
+    assert resolved(*options.split()) == dataclasses.replace(
+        PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
+        precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
+        weight_decay=0.01, scale_decay=False, ema=0.99, ema_warmup=True, seed=5,
+    )  # fmt: skip
+
+
+def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
+    assert resolved("--minutes", "5").decay_share == DEFAULT_DECAY_SHARE
+    assert resolved("--minutes", "5", "--decay-share", "0").decay_share == 0.0
+    patch = PRESETS["flowers64-patch"]
+    assert resolved("--minutes", "5", "--preset", patch.preset).decay_share == patch.decay_share
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--stages", "64"], "'64' is not SIZE:SHARE, as in 32:0.6,64:0.4"),
+        (["--stages", "60:1"], "multiple of 8"),
+        (["--stages", "64:0.5"], "add up to 1"),
+        (["--minutes", "nan"], "minutes"),
+        (["--minutes", "0"], "minutes"),
+        (["--learning-rate", "inf"], "learning_rate"),
+        (["--seed", "-1"], "seed"),
+        (["--checkpoint-seconds", "-1"], "checkpoint"),
+        (["--checkpoint-seconds", "nan"], "checkpoint"),
+        (["--preset", "roses"], "roses"),
+    ],
+)
+def test_bad_options_end_with_2_and_their_reason(options, told, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([*NEEDED, *options])
+    assert exit_.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_missing_packages_are_named(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(NEEDED) == 1
+    assert "bouquet[train]" in capsys.readouterr().err
