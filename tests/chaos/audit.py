@@ -33,10 +33,10 @@ _TYPES: Final = {
 }
 
 LASTING: Final = frozenset(
-    {MODEL_KEY.encode(), b"rq:queues"}
+    {MODEL_KEY.encode(), b"rq:queues", b"rq:workers", b"rq:workers:" + QUEUE_NAME.encode()}
     | {kind.key_template.format(QUEUE_NAME).encode() for kind in _REGISTRIES.values()}
 )
-"""The only keys that stay for ever once all is over; what has expired is swept out of the registries."""
+"""The only keys that stay for ever once all is over; what has expired is swept out of them."""
 
 
 @dataclasses.dataclass(slots=True)
