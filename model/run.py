@@ -96,8 +96,7 @@ class Run:
             say(warning)
         self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
         self.history = History(folder, self.progress.history)
-        if self.history.rows:
-            self.history.write_csv()
+        self.history.write_csv()
         self._begin_size(self.budget.image_size(self.fraction))
         self._state = self._trainer.initial_state()
         if checkpoint:
@@ -120,6 +119,8 @@ class Run:
         and at least once in ``checkpoint_seconds`` of training before that, the state is on disk.
         """
         saved_at = self.progress.seconds
+        if self.fraction < 1.0:
+            self.progress.finished = False  # more epochs or minutes than when it was finished
         while self.fraction < 1.0 and not stopped():
             self._use_size(self.budget.image_size(self.fraction))
             started = time.monotonic()
@@ -130,11 +131,9 @@ class Run:
             self.progress.noise_sum += float(losses.noise.sum())
             self.progress.image_sum += float(losses.image.sum())
             self.progress.summed += count
+            self.progress.finished = False  # a run that was finished goes on when it is given a larger budget
             if not math.isfinite(self.progress.noise_sum):
-                raise RunError(
-                    f"step {self.progress.step}: the loss is no longer a number; the last checkpoint is from before. "
-                    "Try a lower --learning-rate."
-                )
+                raise self._exploded("the losses are")
             on_step(self.progress, float(losses.noise[-1]), count * self.config.batch_size / seconds)
             if self.progress.step % self._order.steps_per_epoch == 0 or self.fraction >= 1.0:
                 self._end_epoch()
@@ -146,6 +145,9 @@ class Run:
         if self.fraction < 1.0:
             self._save()
             return False
+        if self.progress.summed:  # resumed with a budget that was used up in the middle of an epoch
+            self._end_epoch()
+            self._save()
         if not self.progress.finished or not self.bundle_path.exists():
             self._finish()
         return True
@@ -230,8 +232,16 @@ class Run:
         groups = {
             name: [ops.convert_to_numpy(value) for value in values] for name, values in self._state._asdict().items()
         }
+        if not all(np.isfinite(value).all() for values in groups.values() for value in values):
+            raise self._exploded("the weights are")
         checkpoint = Checkpoint(groups, dataclasses.asdict(self.progress))
         save_checkpoint(self.folder / "checkpoints", self.progress.step, checkpoint)
+
+    def _exploded(self, what: str) -> RunError:
+        return RunError(
+            f"step {self.progress.step}: {what} no longer numbers. Run it again with a lower --learning-rate; if that "
+            f"ends here at once, delete the newest file in {self.folder / 'checkpoints'}: the one before it is kept"
+        )
 
     def _finish(self) -> None:
         """The bundle and what tells of it."""
@@ -289,7 +299,10 @@ class Run:
         options = json.loads(json.dumps(self.config.to_json()))
         document = {"options": options, "data_sha256": self._fingerprint}
         if path.exists():
-            before = json.loads(path.read_text())
+            try:
+                before = json.loads(path.read_text())
+            except ValueError as error:
+                raise RunError(f"{path}: damaged ({error}); give another --out to begin anew") from error
             changed = [name for name in options if before["options"].get(name) != options[name]]
             refused = [name for name in changed if name not in CHANGEABLE]
             if before["data_sha256"] != self._fingerprint:
