@@ -131,7 +131,6 @@ class Run:
             self.progress.noise_sum += float(losses.noise.sum())
             self.progress.image_sum += float(losses.image.sum())
             self.progress.summed += count
-            self.progress.finished = False  # a run that was finished goes on when it is given a larger budget
             if not math.isfinite(self.progress.noise_sum):
                 raise self._exploded("the losses are")
             on_step(self.progress, float(losses.noise[-1]), count * self.config.batch_size / seconds)

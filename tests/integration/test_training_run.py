@@ -1,0 +1,182 @@
+"""A training run in its folder, driven by hand: what it takes up again, what it refuses, what it must not keep."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from model.bundle import load_bundle
+from model.checkpoint import load_checkpoint
+from model.config import PRESETS, NetworkConfig, Stage
+from model.dataset import Dataset
+from model.run import Run, RunError
+from tests.photos import paint_flower
+
+pytest.importorskip("tensorboard", reason="needs the extra `train`")
+
+CONFIG = dataclasses.replace(
+    PRESETS["tiny"], network=NetworkConfig((8,), 1), stages=(Stage(16, 1.0),), epochs=2, sample_steps=1
+)
+STEPS_AN_EPOCH = 3
+
+
+def photos(count, size, first=0):
+    return np.stack([np.asarray(paint_flower(seed, size, size)) for seed in range(first, first + count)])
+
+
+def dataset(sizes=(16,), first=0):
+    train, validation = ({size: photos(count, size, first) for size in sizes} for count in (24, 5))
+    return Dataset("painted", train, validation, ())
+
+
+class Stop:
+    """Stops a run before it takes step number `at`."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def run_in(folder, config=CONFIG, data=None, **options):
+    return Run(config, data or dataset(), folder, options.pop("say", lambda line: None), **options)
+
+
+def train(folder, config=CONFIG, stop_after=10**9, **options):
+    run = run_in(folder, config, **options)
+    finished = run.train(lambda *_: None, Stop(stop_after))
+    return run, finished
+
+
+def rows(folder):
+    with (folder / "history.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(folder)[1]
+    return folder
+
+
+@pytest.mark.parametrize("stop_after", [1, STEPS_AN_EPOCH, STEPS_AN_EPOCH + 1])
+def test_stopped_at_any_step_it_goes_on_as_if_it_had_not(whole, tmp_path, stop_after):
+    run, finished = train(tmp_path, stop_after=stop_after)
+    assert not finished
+    assert run.progress.step == stop_after
+    assert train(tmp_path)[1]
+    assert load_bundle(tmp_path / "bundle.safetensors").content_hash == (
+        load_bundle(whole / "bundle.safetensors").content_hash
+    )
+    assert rows(tmp_path) == rows(whole)
+
+
+def test_more_epochs_make_another_bundle(tmp_path):
+    assert train(tmp_path, dataclasses.replace(CONFIG, epochs=1))[1]
+    before = load_bundle(tmp_path / "bundle.safetensors")
+    said = []
+    assert train(tmp_path, dataclasses.replace(CONFIG, epochs=2), say=said.append)[1]
+    assert any("epochs: 1 until now, 2 from here" in line for line in said)
+    after = load_bundle(tmp_path / "bundle.safetensors")
+    assert after.content_hash != before.content_hash
+    assert after.card.recipe["trained"]["epoch"] == 2
+
+
+def test_a_budget_that_a_new_option_has_used_up_ends_the_run_with_what_there_is(tmp_path):
+    train(tmp_path, stop_after=2)
+    run, finished = train(tmp_path, dataclasses.replace(CONFIG, minutes=1e-6))
+    assert finished
+    assert run.progress.step == 2
+    assert [row["step"] for row in rows(tmp_path)] == ["2"]
+    assert load_bundle(tmp_path / "bundle.safetensors").card.recipe["trained"]["step"] == 2
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path):
+    run, _ = train(tmp_path, stop_after=1)
+    before = list((tmp_path / "checkpoints").iterdir())
+    run._state.weights[0] = run._state.weights[0] * np.float32(np.nan)
+    with pytest.raises(RunError, match=r"weights are no longer numbers.*--learning-rate"):
+        run.train(lambda *_: None, lambda: True)
+    assert list((tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_run_that_exploded_goes_on_from_before_as_it_says(tmp_path):
+    train(tmp_path, stop_after=1)
+    exploding = dataclasses.replace(CONFIG, learning_rate=1e30)
+    with pytest.raises(RunError, match=rf"losses are no longer.*--learning-rate.*{tmp_path}/checkpoints"):
+        train(tmp_path, exploding, checkpoint_seconds=0.0)
+    with pytest.raises(RunError, match="no longer"):
+        train(tmp_path)
+    max((tmp_path / "checkpoints").iterdir()).unlink()
+    run, finished = train(tmp_path)
+    assert finished
+    assert np.isfinite([row.noise_loss for row in run.history.rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"batch_size": 4}, "batch_size"),
+        ({"seed": 1}, "seed"),
+        ({"network": NetworkConfig((16,), 1)}, "network"),
+        ({"ema": 0.5}, "ema"),
+    ],
+)
+def test_other_options_are_another_run(whole, change, named):
+    before = (whole / "options.json").read_text()
+    with pytest.raises(RunError, match=rf"other {named};.*--out"):
+        run_in(whole, dataclasses.replace(CONFIG, **change))
+    assert (whole / "options.json").read_text() == before
+
+
+def test_other_photos_are_another_run(whole):
+    with pytest.raises(RunError, match="other data"):
+        run_in(whole, data=dataset(first=100))
+
+
+def test_options_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "options.json").write_text("{")
+    with pytest.raises(RunError, match=r"options\.json"):
+        run_in(tmp_path)
+
+
+def test_a_row_that_a_kill_has_undone_does_not_stay(tmp_path):
+    run = run_in(tmp_path)
+    run.train(lambda *_: None, Stop(STEPS_AN_EPOCH))
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()  # as if killed between the row and its checkpoint
+    run_in(tmp_path)
+    assert not (tmp_path / "history.csv").exists() or rows(tmp_path) == []
+
+
+def test_stages_change_size_and_noise_and_end_at_the_bundles_size(tmp_path):
+    config = dataclasses.replace(CONFIG, stages=(Stage(8, 0.5), Stage(16, 0.5)))
+    run, finished = train(tmp_path, config, data=dataset(sizes=(8, 16)))
+    assert finished
+    assert [row.image_size for row in run.history.rows] == [8, 16]
+    shifts = [run._stage_schedule(size).log_snr_shift for size in (8, 16)]
+    assert shifts == pytest.approx([np.log(4.0), 0.0])
+    bundle = load_bundle(tmp_path / "bundle.safetensors")
+    assert (bundle.image_size, bundle.schedule) == (16, CONFIG.schedule)
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path):
+    steps = []
+
+    def look(progress, *_):
+        checkpoint, _ = load_checkpoint(tmp_path / "checkpoints")
+        steps.append((progress.step, checkpoint.progress["step"] if checkpoint else 0))
+
+    run = run_in(tmp_path, checkpoint_seconds=0.0)
+    run.train(look, lambda: False)
+    assert steps == [(step, step - 1) for step in range(1, 2 * STEPS_AN_EPOCH + 1)]
+
+
+def test_the_options_beside_the_run_are_the_resolved_ones(whole):
+    options = json.loads((whole / "options.json").read_text())["options"]
+    assert type(CONFIG).from_json(options) == CONFIG
