@@ -61,8 +61,8 @@ def load_dataset(source: str, sizes: Iterable[int], resize: str = "bilinear") ->
     sizes = sorted(set(sizes))
     if source == "tfds":
         skipped: list[str] = []
-        train = _squares(_tfds_photos(("train", "validation", "test"), 0, 80), sizes, resize)
-        validation = _squares(_tfds_photos(("train", "validation", "test"), 80, 100), sizes, resize)
+        train = _squares(_tfds_photos("[:80%]"), sizes, resize)
+        validation = _squares(_tfds_photos("[80%:]"), sizes, resize)
     else:
         train_paths, validation_paths = _split(Path(source))
         skipped = []
@@ -131,14 +131,20 @@ def _opened(paths: Iterable[Path], skip: Callable[[str], None]) -> Iterator[tupl
         yield str(path), photo
 
 
-def _tfds_photos(splits: Sequence[str], start: int, stop: int) -> Iterator[tuple[str, Image.Image]]:
-    """Percent ``start`` to ``stop`` of each official split, by the slicing API."""
+def _tfds_photos(part: str) -> Iterator[tuple[str, Image.Image]]:
+    """A part of each official split, such as ``[:80%]``, by the slicing API."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DatasetError(
             "tfds: install tensorflow-datasets (the extra `train`), or give a folder of photos"
         ) from error
-    photos = tfds.load(TFDS_NAME, split="+".join(f"{split}[{start}%:{stop}%]" for split in splits), shuffle_files=False)
+    split = "+".join(name + part for name in ("train", "validation", "test"))
+    try:
+        photos = tfds.load(TFDS_NAME, split=split, shuffle_files=False)
+    except Exception as error:  # of the network, of the disk, of the libraries in between
+        raise DatasetError(
+            f"tfds: {TFDS_NAME} could not be fetched ({error}); try again, or give a folder of photos instead"
+        ) from error
     for index, example in enumerate(tfds.as_numpy(photos)):
         yield f"{TFDS_NAME} photo {index}", Image.fromarray(example["image"])
