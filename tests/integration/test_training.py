@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,3 +180,39 @@ def test_minutes_end_a_run_with_a_learning_rate_of_zero(photos, tmp_path):
     assert code == 0, output
     assert training.content_hash != before
     assert f"minutes: 0.05 until now, {float(more)} from here" in output
+
+
+def test_a_full_disk_is_told_and_training_goes_on_once_there_is_room(whole, photos, tmp_path):
+    """A small disk of its own, in memory, that only this test's processes see."""
+    mount = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "mount -t tmpfs none /mnt"], check=False).returncode:
+        pytest.skip("may not mount a file system here")
+    room = int(2.5 * whole.checkpoints[-1].stat().st_size)  # two are kept, and the third is written beside them
+    disk, bundle = tmp_path / "disk", tmp_path / "bundle.safetensors"
+    disk.mkdir()
+    train = shlex.join(
+        [sys.executable, "-m", "app", "train", "--data", str(photos), "--out", str(disk / "run"), *OPTIONS]
+    )
+    script = f"""
+        mount -t tmpfs -o size={room} none {disk} || exit 9
+        {train}; echo "first: $?"
+        mount -o remount,size=50m {disk} || exit 9
+        {train}; echo "second: $?"
+        cp {disk}/run/bundle.safetensors {bundle}
+    """
+    run = subprocess.run(
+        [*mount, script],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert re.search(r"the disk is full, so the training state of step 3 could not be saved.*make room", run.stdout)
+    assert "first: 1\n" in run.stdout
+    assert "going on from step 2" in run.stdout
+    assert "second: 0\n" in run.stdout
+    with safe_open(bundle, "numpy") as file:
+        assert file.metadata()["content_hash"] == whole.content_hash
