@@ -437,7 +437,8 @@ class BatchWorker(BaseWorker):
         left = self._settings.drain_seconds - (time.monotonic() - asked_at)
         if self._hurry or left <= 0:
             self._give_back(self._late(0.0))
-            if left < -self._settings.lease_seconds:  # Redis has been away all the time: others will recover them
+            if left < -self._settings.lease_seconds and time.monotonic() < self._pause_until:
+                # Redis has been away for long, and still is: others will recover the jobs.
                 self._held, self._finishes = {}, []
         elif not self._draining:
             self._draining = True

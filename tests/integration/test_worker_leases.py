@@ -20,7 +20,7 @@ from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs
 from worker import rq_internals
 from worker.batch_worker import BatchWorker, OpenWorkshop
-from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult
+from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult, progress_key
 from worker.rq_internals import Finish, GenerationJob, GenerationQueue, Lease
 from worker.settings import WorkerSettings
 
@@ -223,3 +223,42 @@ def test_a_job_can_be_canceled_after_its_lease_has_lapsed(
     assert jobs.status(job) == "canceled"
     assert leases(client) == {}
     assert not [key for key in client.scan_iter("rq:exec*") if client.ttl(key) == -1]
+
+
+def test_what_is_done_while_the_queue_is_away_is_booked_before_a_worker_ends(
+    start_light_worker: StartWorker, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer, store_folder: Path
+) -> None:
+    """Also if it was asked to stop, and the time that it has for that is long over."""
+    store_folder.write_text("not a folder: the image waits to be stored")
+    worker = start_light_worker(lease_seconds=2, drain_seconds=0, store_seconds=60)
+    job = jobs.post(1, 1)
+    poll(lambda: client.hget(progress_key(job.id), "steps_done") == b"1", "it is computed")
+    lapses = leases(client)
+    valkey.send(signal.SIGSTOP)
+    wait_until_lapsed(lapses)  # and the worker waits for the queue
+    worker.send(signal.SIGTERM)
+    asked_at = time.monotonic()
+    store_folder.unlink()
+    poll(lambda: any(store_folder.rglob("*.png")), "the image is stored")
+    poll(lambda: time.monotonic() > asked_at + 3, "the worker's time is over")
+    valkey.send(signal.SIGCONT)
+    assert worker.wait() == 0
+    assert jobs.status(job) == "finished"
+    assert jobs.retries_left(job) == RETRIES
+    assert leases(client) == {}
+
+
+def test_a_worker_that_is_stopped_while_the_queue_is_gone_ends_all_the_same(
+    start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
+) -> None:
+    worker = start_light_worker("--hold", str(hold), lease_seconds=2, drain_seconds=1)
+    posted = begin(jobs, client, 2)
+    valkey.stop()
+    hold.unlink()
+    worker.send(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    valkey.start()
+    start_light_worker()
+    jobs.finish(posted)
+    assert [jobs.successes(job) for job in posted] == [1, 1]
+    assert {jobs.retries_left(job) for job in posted} == {RETRIES - 1}
