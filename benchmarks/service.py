@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks import report
 from benchmarks.eager import eager_steps
-from benchmarks.stack import Part, answers, free_port, wait_until
+from benchmarks.stack import Part, answers, embedded_queue, free_port, wait_until
 from benchmarks.subject import default_bundle
 from benchmarks.timing import interleaved
 from model.noise import starting_noise
@@ -38,7 +38,7 @@ def _measure(slots: int) -> None:
     bundle = default_bundle()
     sampler = Sampler(bundle)
     seeds = itertools.count()
-    with TemporaryDirectory() as folder, Part("redis", Path(folder)):
+    with TemporaryDirectory() as folder, embedded_queue(Path(folder)):
         home, port = Path(folder), free_port()
         url = f"http://127.0.0.1:{port}"
         with (

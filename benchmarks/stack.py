@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
+
+from app import valkey
 
 PATIENCE_SECONDS = 120.0
 
@@ -49,6 +52,14 @@ class Part:
         """Resident memory in MiB."""
         kilobytes = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         return int(kilobytes.group(1)) / 1024 if kilobytes else float("nan")
+
+
+@contextlib.contextmanager
+def embedded_queue(home: Path) -> Iterator[None]:
+    """The embedded Valkey of `home`, from when it answers."""
+    with Part("redis", home):
+        wait_until(lambda: valkey.answers(home))
+        yield
 
 
 def free_port() -> int:

@@ -6,13 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import report
-from benchmarks.stack import Part, answers, free_port, wait_until
+from benchmarks.stack import Part, answers, embedded_queue, free_port, wait_until
 
 
 def main() -> None:
     """Print start times and resident memory."""
     report.heading("Start and memory")
-    with TemporaryDirectory() as folder, Part("redis", Path(folder)):
+    with TemporaryDirectory() as folder, embedded_queue(Path(folder)):
         home, port = Path(folder), free_port()
         with Part("api", home, "--port", str(port)) as api:
             seconds = wait_until(lambda: answers(f"http://127.0.0.1:{port}/health/live"))
