@@ -2,8 +2,9 @@
 
 The algorithm, fixed for ever (changing it would change every flower's address; golden tests pin it):
 
-1. Philox4x64-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"), key = (seed, 0), counter from 0,
-   gives one 64-bit word for each value, in row-major order of [height, width, channel].
+1. Philox4x64-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"), key = (seed, 0), counters from
+   (1, 0, 0, 0) upwards, gives four 64-bit words a counter, one word for each value, in row-major order of [height,
+   width, channel].
 2. The upper 52 bits k of a word give a uniform u = (k + 1/2) / 2**52, exact in float64 and never 0 or 1.
 3. The inverse of the normal distribution function at u, algorithm AS 241, PPND16 (Wichura 1988), in float64.
 4. Rounded to float32.

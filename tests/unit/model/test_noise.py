@@ -36,6 +36,24 @@ def test_the_first_values_can_be_read():
     ]
 
 
+def philox4x64(counter, key):
+    """Ten rounds, after the paper: the four words at a counter."""
+    low_bits = 2**64 - 1
+    x, (k0, k1) = [counter, 0, 0, 0], key
+    for _ in range(10):
+        first, second = 0xD2E7470EE14C6C93 * x[0], 0xCA5A826395121157 * x[2]
+        x = [(second >> 64) ^ x[1] ^ k0, second & low_bits, (first >> 64) ^ x[3] ^ k1, first & low_bits]
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & low_bits, (k1 + 0xBB67AE8584CAA73B) & low_bits
+    return x
+
+
+@pytest.mark.parametrize("seed", [0, 7, MAX_SEED])
+def test_the_algorithm_is_the_one_that_is_written_down(seed):
+    words = [word for counter in range(1, 13) for word in philox4x64(counter, (seed, 0))]
+    expected = [NormalDist().inv_cdf(((word >> 12) + 0.5) / 2**52) for word in words]
+    np.testing.assert_allclose(starting_noise(seed, 4).ravel(), np.array(expected, np.float32), rtol=2e-7)
+
+
 def test_it_is_standard_normal():
     values = np.concatenate([starting_noise(seed, 64).ravel() for seed in range(60)]).astype(np.float64)
     error = 1.0 / math.sqrt(len(values))

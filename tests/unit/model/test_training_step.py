@@ -119,34 +119,38 @@ def test_validation_is_of_the_averages_alone_and_leaves_the_state_as_it_is(train
             np.testing.assert_array_equal(one, other)
 
 
-def draw(trainer, count, number=0, flip=False):
-    photos = ops.convert_to_tensor(np.repeat(PHOTOS[:1], count, axis=0))
+DRAWN = 100  # one number for all: JAX compiles every operation anew for every shape
+
+
+def draw(trainer, number=0, flip=False):
+    """Images, noises and signal rates of a step with the first photo, time and again."""
+    photos = ops.convert_to_tensor(np.repeat(PHOTOS[:1], DRAWN, axis=0))
     seed = ops.convert_to_tensor([trainer.config.seed, number * 16], trainer._random.state.dtype)
     images, noises, rates = trainer._draw(photos, seed, flip)
     return ops.convert_to_numpy(images), ops.convert_to_numpy(noises), ops.convert_to_numpy(rates.signal)
 
 
 def test_noises_are_normal_and_times_uniform(trainer):
-    images, noises, signal = draw(trainer, 400)
+    images, noises, signal = draw(trainer)
     np.testing.assert_allclose(images[0], NORMALISER.normalise(PHOTOS[0] / np.float32(255.0)), atol=1e-5)
     error = 1.0 / np.sqrt(noises.size)
     assert abs(noises.mean()) < 4 * error
     assert abs(noises.std() - 1.0) < 4 * error
-    assert len({noise.tobytes() for noise in noises}) == 400
+    assert len({noise.tobytes() for noise in noises}) == DRAWN
     start, end = np.arccos([0.95, 0.02])
     times = np.sort((np.arccos(signal.ravel()) - start) / (end - start))
-    np.testing.assert_allclose(times, np.linspace(0.0, 1.0, 400), atol=0.1)
+    np.testing.assert_allclose(times, np.linspace(0.0, 1.0, DRAWN), atol=0.17)
 
 
 def test_draws_depend_on_seed_and_step_alone(trainer):
     reseeded = Trainer(dataclasses.replace(CONFIG, seed=1), 16, NORMALISER)
-    noises = [draw(*arguments)[1] for arguments in ((trainer, 4), (trainer, 4), (trainer, 4, 1), (reseeded, 4))]
+    noises = [draw(*arguments)[1] for arguments in ((trainer,), (trainer,), (trainer, 1), (reseeded,))]
     np.testing.assert_array_equal(noises[0], noises[1])
     assert len({noise.tobytes() for noise in noises}) == 3
 
 
 def test_flips_mirror_about_half_of_the_photos_left_to_right(trainer):
-    images, _, _ = draw(trainer, 100, flip=True)
+    images, _, _ = draw(trainer, flip=True)
     whole = NORMALISER.normalise(PHOTOS[0] / np.float32(255.0))
     straight = [np.allclose(image, whole, atol=1e-5) for image in images]
     mirrored = [np.allclose(image, whole[:, ::-1], atol=1e-5) for image in images]
