@@ -185,6 +185,11 @@ class BatchWorker(BaseWorker):
         except redis.RedisError as error:
             self._note_trouble(error)
 
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """As RQ's, but a registration that lapsed and is made anew by this lapses again."""
+        super().set_state(state, pipeline)
+        (self.connection if pipeline is None else pipeline).expire(self.key, self._settings.lease_seconds)
+
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """The length of a lease, in seconds."""
         return self._settings.lease_seconds
@@ -436,10 +441,14 @@ class BatchWorker(BaseWorker):
         asked_at = self._stop_asked_at if self._stop_asked_at is not None else time.monotonic()
         left = self._settings.drain_seconds - (time.monotonic() - asked_at)
         if self._hurry or left <= 0:
+            long_over = left < -self._settings.lease_seconds
+            if long_over:
+                self._pause_until = 0.0
             self._give_back(self._late(0.0))
-            if left < -self._settings.lease_seconds and time.monotonic() < self._pause_until:
-                # Redis has been away for long, and still is: others will recover the jobs.
-                self._held, self._finishes = {}, []
+            if long_over:
+                self._book()
+                if self._pause_until:  # Redis has been away for long, and still is: others will recover the jobs
+                    self._held, self._finishes = {}, []
         elif not self._draining:
             self._draining = True
             late = self._late(left)

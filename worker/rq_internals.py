@@ -421,6 +421,7 @@ def _finish_together(worker: BaseWorker, ends: Sequence[Finish]) -> tuple[set[st
                     pipeline.multi()
                 for end in booked:
                     _book(worker, end, pipeline)
+                    pipeline.expire(worker.key, worker.get_heartbeat_ttl(end.lease.job))
                 pipeline.execute()
                 break
             except redis.WatchError:
@@ -537,12 +538,13 @@ def renew(worker: BaseWorker, leases: Sequence[Lease], ttl: int) -> set[str]:
     Safe to call from a thread beside the worker's own.
     """
     with worker.connection.pipeline(transaction=False) as pipeline:
+        pipeline.hexists(worker.key, "birth")
         worker.heartbeat(ttl, pipeline=pipeline)
         for lease in leases:
             lease.execution.heartbeat(lease.job.started_job_registry, ttl, pipeline=pipeline)
             _keep(lease.execution, ttl, pipeline)
-        reborn = pipeline.execute()[0] == 1
-        if reborn:  # the registration had lapsed: HSET made a hash that holds nothing else
+        registered = pipeline.execute()[0]
+        if not registered:  # it had lapsed, and whatever is there now was written by chance
             pipeline.hset(worker.key, mapping=worker.serialize())
             pipeline.expire(worker.key, ttl)
             worker_registration.register(worker, pipeline)

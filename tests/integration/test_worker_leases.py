@@ -13,6 +13,7 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.registry import StartedJobRegistry
 from rq.utils import as_text
+from rq.worker import WorkerStatus
 
 from tests.integration.conftest import StartWorker
 from tests.processes import poll
@@ -262,3 +263,32 @@ def test_a_worker_that_is_stopped_while_the_queue_is_gone_ends_all_the_same(
     jobs.finish(posted)
     assert [jobs.successes(job) for job in posted] == [1, 1]
     assert {jobs.retries_left(job) for job in posted} == {RETRIES - 1}
+
+
+def test_a_worker_whose_registration_has_lapsed_registers_anew(client: redis.Redis, valkey: ValkeyServer) -> None:
+    """Whoever writes into it first: the main thread, or the one that beats."""
+    worker = make_worker(client, valkey, "worker")
+    worker.register_birth()
+    whole = set(client.hkeys(worker.key))
+    client.delete(worker.key, "rq:workers", f"rq:workers:{QUEUE_NAME}")
+    worker.heartbeat()
+    rq_internals.renew(worker, [], 5)
+    assert whole <= set(client.hkeys(worker.key))
+    assert client.smembers("rq:workers") == {worker.key.encode()}
+    assert client.smembers(f"rq:workers:{QUEUE_NAME}") == {worker.key.encode()}
+
+
+def test_nothing_of_a_worker_that_dies_lasts_for_ever(jobs: Jobs, client: redis.Redis, valkey: ValkeyServer) -> None:
+    """Not even if its registration lapsed just before, so that what it writes makes a new one."""
+    worker = make_worker(client, valkey, "worker")
+    worker.register_birth()
+    jobs.post(2, 1)
+    client.delete(worker.key)
+    held = lease(worker)
+    assert client.ttl(worker.key) > 0
+    client.delete(worker.key)
+    assert rq_internals.finish(worker, [Finish(held, GenerationResult(REVISION, (), 0.1))]) == set()
+    assert client.ttl(worker.key) > 0
+    client.delete(worker.key)
+    worker.set_state(WorkerStatus.IDLE)
+    assert client.ttl(worker.key) > 0
