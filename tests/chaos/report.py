@@ -50,7 +50,7 @@ def report(run: Run, found: Findings, images: int, aside: int, wrong_pixels: lis
         ("Files left half written aside, never seen as images", str(aside)),
         ("Images with wrong pixels", str(len(wrong_pixels))),
         *(
-            (f"Jobs {what}" if what in ("lost", "finished twice") else what.capitalize(), str(len(which)))
+            (f"Jobs {what}" if what in ("lost", "finished twice") else what[0].upper() + what[1:], str(len(which)))
             for what, which in found.wrong.items()
         ),
     ]
