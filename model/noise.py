@@ -21,6 +21,8 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from model.slerp import slerp
+
 Float64s = npt.NDArray[np.float64]
 
 MAX_SEED = 2**53 - 1
@@ -112,6 +114,17 @@ def starting_noise(seed: int, image_size: int) -> npt.NDArray[np.float32]:
     words = np.random.Philox(key=key, counter=0).random_raw(image_size * image_size * 3)
     uniforms = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return normal_quantiles(uniforms).astype(np.float32).reshape(shape)
+
+
+def noise_between(start: int, end: int, part: int, parts: int, image_size: int) -> npt.NDArray[np.float32]:
+    """The noise ``part / parts`` of the way from that of seed ``start`` to that of seed ``end``, along the arc.
+
+    float32 [image_size, image_size, 3]; the ends are the seeds' own. Give the fraction in lowest terms: see ``slerp``.
+
+    Raises:
+        ValueError: a seed, the part or the size is out of range, or the seeds are equal.
+    """
+    return slerp(starting_noise(start, image_size), starting_noise(end, image_size), part, parts)
 
 
 def normal_quantiles(probabilities: Float64s) -> Float64s:
