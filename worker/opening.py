@@ -14,11 +14,12 @@ import keras
 from model.bundle import Bundle, default_bundle_path, load_bundle
 from model.sampling import Sampler
 from worker.batch_worker import OpenWorkshop
+from worker.directory_store import DirectoryStore
 from worker.engine import AdvancingSampler, Engine
 from worker.image_writer import ServedBundle
 from worker.scheduler import Scheduler
 from worker.settings import WorkerSettings
-from worker.store import DirectoryStore, open_store
+from worker.store import open_store
 from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)

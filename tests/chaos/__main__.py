@@ -19,7 +19,7 @@ from tests.chaos.audit import audit
 from tests.chaos.pixels import wrong_images
 from tests.chaos.report import report
 from tests.chaos.run import LEASES, Options, Run
-from worker.store import DirectoryStore
+from worker.directory_store import DirectoryStore
 
 
 def main(arguments: Sequence[str]) -> int:

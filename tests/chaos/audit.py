@@ -16,9 +16,9 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from tests.chaos.client import INTERMEDIATE_KEY, Post
+from worker.directory_store import DirectoryStore
 from worker.protocol import MODEL_KEY, QUEUE_NAME, RETRIES, FailureReason, GenerationResult, ProtocolError, image_name
 from worker.rq_internals import GenerationQueue
-from worker.store import DirectoryStore
 
 _REGISTRIES: Final = {
     "finished": FinishedJobRegistry,

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def install(order: Path) -> None:
     """Puts the points into the worker's functions."""
-    from worker import rq_internals, store
+    from worker import directory_store, rq_internals
 
     def reach(point: str) -> None:
         try:
@@ -81,7 +81,7 @@ def install(order: Path) -> None:
     before(rq_internals, "start", "unstarted", argument=2)
     after(rq_internals, "start", "started")
     before(os, "fsync", "half-written")
-    after(store.DirectoryStore, "put", "stored", any_result=True)
+    after(directory_store.DirectoryStore, "put", "stored", any_result=True)
     before(rq_internals, "finish", "unbooked", argument=1)
     after(rq_internals, "finish", "booked", any_result=True)
     before(rq_internals, "give_back", "giving-back", argument=1)

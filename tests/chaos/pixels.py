@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from worker.directory_store import DirectoryStore
 from worker.png import is_whole_png, read_metadata
 from worker.protocol import ProtocolError, parse_image_name
-from worker.store import DirectoryStore
 
 _ROWS = 8
 

@@ -24,6 +24,7 @@ from app.submission import Submitter
 from app.tether import Tether
 from app.valkey import EmbeddedValkey, stop
 from tests.processes import poll
+from worker.directory_store import DirectoryStore
 from worker.protocol import (
     MODEL_KEY,
     QUEUE_NAME,
@@ -38,7 +39,6 @@ from worker.protocol import (
     progress_key,
     worker_ready_key,
 )
-from worker.store import DirectoryStore
 
 REQUEST = GenerationRequest(steps=20, seed=7, count=2)
 

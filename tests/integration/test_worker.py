@@ -26,6 +26,7 @@ from model.sampling import Sampler
 from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
+from worker.directory_store import DirectoryStore
 from worker.png import read_metadata
 from worker.protocol import (
     FAILURE_TTL,
@@ -41,7 +42,6 @@ from worker.protocol import (
     image_name,
 )
 from worker.rq_internals import LEASE_FIELD
-from worker.store import DirectoryStore
 
 MEGABYTE = 2**20
 

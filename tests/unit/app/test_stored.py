@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stored import png_size, stored_result
+from worker.directory_store import DirectoryStore
 from worker.protocol import GenerationRequest, GenerationResult, image_name
-from worker.store import DirectoryStore
 
 REVISION = "0123456789ab"
 HEADER = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.unit.worker.samplers import SIZE, CountingSampler, make_engine, make_scheduler
+from worker.directory_store import DirectoryStore
 from worker.image_writer import ServedBundle
 from worker.previews import PREVIEWS_A_SECOND, Pace, PreviewPlan
 from worker.protocol import (
@@ -26,7 +27,6 @@ from worker.protocol import (
     read_message,
     write_message,
 )
-from worker.store import DirectoryStore
 from worker.trajectory import ImageKey, Trajectory
 from worker.workshop import Succeeded, Workshop
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from worker.directory_store import DirectoryStore
 from worker.protocol import ProtocolError
-from worker.store import DirectoryStore, StoreError, open_store
+from worker.store import StoreError, open_store
 
 NAME = "0123456789ab-7-20.png"
 
@@ -57,7 +58,7 @@ def test_a_store_that_cannot_be_written_says_which_and_why(tmp_path: Path) -> No
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     # A process that may not write files of more than 1000 bytes stands in for a disk with no more room.
     code = (
-        "import resource, signal, sys; from pathlib import Path; from worker.store import *\n"
+        "import resource, signal, sys; from pathlib import Path; from worker.directory_store import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = DirectoryStore(Path(sys.argv[1]))\n"
         f"store.put('{NAME}', b'x' * 500)\n"

@@ -20,11 +20,12 @@ from tests.unit.worker.samplers import (
     make_engine,
     make_scheduler,
 )
+from worker.directory_store import DirectoryStore
 from worker.engine import EngineError
 from worker.image_writer import ServedBundle
 from worker.png import encode_png
 from worker.protocol import GenerationRequest, Progress, image_name
-from worker.store import DirectoryStore, StoreError
+from worker.store import StoreError
 from worker.workshop import Failed, JobEnd, Succeeded, Workshop
 
 BUNDLE = ServedBundle("counting", "ab" * 32, "abababababab", SIZE)
