@@ -124,6 +124,8 @@ def problem_response(error: ApiError, scope: Mapping[str, Any]) -> JSONResponse:
     instance = quote(scope.get("path", "/"), safe="/:@!$&'()*+,;=~-._")
     problem = error.to_problem(instance, scope.get("state", {}).get("request_id"))
     headers = {"Cache-Control": "no-store"} | error.headers
+    if (state := scope.get("state")) is not None:
+        state["problem"] = error.code.code  # for the log and the metrics
     return JSONResponse(problem, error.code.status, headers, media_type=MEDIA_TYPE)
 
 

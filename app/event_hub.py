@@ -117,6 +117,11 @@ class EventHub:
             if not watch.readers:
                 del self._watches[job_id]
 
+    @property
+    def readers(self) -> int:
+        """How many there are."""
+        return sum(len(watch.readers) for watch in self._watches.values())
+
     def hang_up(self) -> None:
         """Ends all readers, present and to come: the front end is about to stop. They may go on at another one."""
         self.is_closing = True

@@ -30,4 +30,8 @@ class HeadRequests:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET", _MARK: True}, receive, without_body)
+        inner = {**scope, "method": "GET", _MARK: True}
+        try:
+            await self._app(inner, receive, without_body)
+        finally:  # what the router found, for those outside who want to know
+            scope.update({name: inner[name] for name in ("route", "path_params") if name in inner})

@@ -26,6 +26,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now, utcformat
 
 from app.job_ids import is_job_id
+from app.request_ids import current_request_id
 from worker.protocol import (
     JOB_FUNCTION,
     QUEUE_NAME,
@@ -232,7 +233,9 @@ class JobQueue:
     def _create(self, job_id: str, request: GenerationRequest) -> Job:
         options = enqueue_options(request)
         options["timeout"] = options.pop("job_timeout")
-        return self._queue.create_job(JOB_FUNCTION, kwargs=request.to_kwargs(), job_id=job_id, **options)
+        # So that the worker's lines about the job can name the request that it came from.
+        meta = {"request_id": request_id} if (request_id := current_request_id.get()) is not None else {}
+        return self._queue.create_job(JOB_FUNCTION, kwargs=request.to_kwargs(), job_id=job_id, meta=meta, **options)
 
     def _read(
         self, job_id: str, fields: dict[bytes, bytes], progress: dict[bytes, bytes], results: list[Any]

@@ -20,9 +20,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from app import errors, page, reference, routes
+from app.access import Access
 from app.event_hub import EventHub
 from app.head_requests import HeadRequests
 from app.job_queue import JobQueue
+from app.metrics import Exposition, FrontEndMetrics
 from app.queue_load import LoadMeter
 from app.request_ids import HEADER, RequestIds
 from app.security import ApiKeys, SecurityHeaders
@@ -49,10 +51,11 @@ def create_app(settings: Settings) -> FastAPI:
     Who runs it calls its `state.hang_up()` when it is about to stop: event streams end then, and would not otherwise.
     """
     store = open_store(settings.store_location)
+    metrics = FrontEndMetrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with _open_state(settings, store) as state:
+        async with _open_state(settings, store, metrics) as state:
             app.state.hang_up = state.hub.hang_up
             yield {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
 
@@ -61,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Flowers out of noise.",
         version=version("bouquet"),
         lifespan=lifespan,
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, metrics),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -73,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: FrontEndMetrics) -> list[Middleware]:
     """From the outside in."""
     keys = [key.get_secret_value() for key in settings.api_keys]
     cors = Middleware(
@@ -86,6 +89,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     )
     return [
         Middleware(RequestIds),
+        Middleware(Access, metrics=metrics),
         Middleware(SecurityHeaders),
         *([cors] if settings.cors_origins else []),
         Middleware(ApiKeys, keys=keys, public_images=settings.public_images),
@@ -95,7 +99,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 @contextlib.asynccontextmanager
-async def _open_state(settings: Settings, store: ImageStore) -> AsyncIterator[State]:
+async def _open_state(settings: Settings, store: ImageStore, metrics: FrontEndMetrics) -> AsyncIterator[State]:
     url = settings.redis_url or socket_url(settings.home)
     # No retries inside the client: a submission that broke off halfway must not be sent twice.
     # A pool that lets requests wait for a connection: a plain one refuses them once there are a hundred at a time.
@@ -116,13 +120,16 @@ async def _open_state(settings: Settings, store: ImageStore) -> AsyncIterator[St
     meter = LoadMeter(connection)
     submitter = Submitter(connection, queue, meter, store, settings.queue_limit)
     hub = EventHub(connection, queue, meter)
+    metrics.watch_readers(lambda: hub.readers)
     tasks = [asyncio.create_task(_sweep(queue)), asyncio.create_task(hub.run())]
     try:
         yield State(
             settings=settings,
-            service=FlowerService(connection, queue, submitter, meter, store),
+            service=FlowerService(connection, queue, submitter, meter, store, metrics),
             meter=meter,
             hub=hub,
+            metrics=metrics,
+            exposition=Exposition(metrics, connection, meter, settings.queue_limit),
         )
     finally:
         for task in tasks:

@@ -47,6 +47,17 @@ EVENTS: Final[dict[str, Any]] = {
     }
 }
 
+METRICS: Final[dict[str, Any]] = {
+    "text/plain": {
+        "schema": {"type": "string"},
+        "example": (
+            "# HELP bouquet_queue_jobs Jobs that wait in the queue.\n# TYPE bouquet_queue_jobs gauge\n"
+            "bouquet_queue_jobs 3.0\n"
+        ),
+    },
+    "application/openmetrics-text": {"schema": {"type": "string"}},
+}
+
 _ETAG: Final = {"ETag": {"description": "SHA-256 of the bytes.", "schema": {"type": "string"}}}
 _CACHING: Final = {"Cache-Control": {"schema": {"type": "string"}}}
 PICTURE_HEADERS: Final[dict[str, Any]] = _ETAG | _CACHING

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextvars import ContextVar
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER: Final = "X-Request-ID"
+current_request_id: Final[ContextVar[str | None]] = ContextVar("current_request_id", default=None)
+"""The id of the request that is being answered, for log lines and for the jobs that it makes."""
+
 _ACCEPTED: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
@@ -26,6 +30,7 @@ class RequestIds:
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _ACCEPTED.fullmatch(given) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
+        current_request_id.set(request_id)  # of this request alone: each is answered in a task of its own
 
         async def name(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -14,7 +14,7 @@ from app.events import open_stream
 from app.job_view import image_url
 from app.negotiation import preferred_wait, wants_picture
 from app.pictures import FOR_A_DAY, FOR_EVER, picture_response
-from app.reference import ALWAYS, EVENTS, LOCATION, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
+from app.reference import ALWAYS, EVENTS, LOCATION, METRICS, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
 from app.service import job_not_found
 from app.state import State
 from worker.protocol import ImageAddress, ProtocolError, parse_image_name
@@ -96,6 +96,9 @@ async def generate(
     job = await state.service.submit(body, idempotency_key)
     asked = preferred_wait(prefer)
     seconds = state.settings.wait_limit if asked is None and as_picture else min(asked or 0, state.settings.wait_limit)
+    request.state.job_id = job.id
+    if seconds:
+        request.state.held = True
     headers = {"Location": f"/jobs/{job.id}", "Vary": "Accept, Prefer"}
     if asked is not None:
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
@@ -256,6 +259,22 @@ async def get_model(request: Request) -> Response:
         await _state(request).service.model(), media_type="application/json", headers={"Cache-Control": "no-cache"}
     )
 
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Figures for Prometheus",
+    tags=["service"],
+    responses={
+        200: {"description": "The text format, or OpenMetrics for who asks for it.", "content": METRICS},
+        **problems(ProblemCode.UNAUTHORIZED, ProblemCode.INTERNAL_ERROR),
+    },
+)
+async def get_metrics(request: Request) -> Response:
+    """Requests, queue, workers, images: docs/operations.md explains each. Answers without Redis, too."""
+    body, media_type = await _state(request).exposition.write(request.headers.get("accept", ""))
+    return Response(body, headers={"Cache-Control": "no-store", "Content-Type": media_type})
 
 @router.get(
     "/health/live",

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -50,6 +49,7 @@ def api(options: argparse.Namespace) -> int:
     settings = Settings.from_environ(home=options.home, host=options.host, port=options.port)
     import uvicorn
 
+    from app.logs import set_up_logging
     from app.main import create_app
 
     class Server(uvicorn.Server):
@@ -66,10 +66,11 @@ def api(options: argparse.Namespace) -> int:
     else:
         listener = open_listener(settings.host, settings.port)
         print(f"bouquet api: listening on {local_url(listener)}", flush=True)
-    _set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     config = uvicorn.Config(
         app,
         log_config=None,
+        access_log=False,  # app/access.py writes it
         timeout_graceful_shutdown=_CONNECTION_GRACE_SECONDS,
         server_header=False,
     )
@@ -80,14 +81,6 @@ def api(options: argparse.Namespace) -> int:
         server = Server(config)
         server.run(sockets=[listener])
     return 0 if server.started else 1
-
-
-def _set_up_logging(level: str) -> None:
-    """One line a request and a message; neither for each probe of health nor for uvicorn's own coming and going."""
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-    if level == "info":
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").addFilter(lambda record: '"GET /health/' not in record.getMessage())
 
 
 def worker(arguments: Sequence[str]) -> NoReturn:

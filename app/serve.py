@@ -59,7 +59,8 @@ class Supervisor:
     def __init__(self, plan: Plan, console: Console | None = None) -> None:
         self._plan = plan
         worker_names = [f"worker-{number}" for number in range(1, plan.settings.workers + 1)]
-        self._console = console or Console(sys.stdout, ["bouquet", "valkey", "api", *worker_names])
+        names = ["bouquet", "valkey", "api", *worker_names]
+        self._console = console or Console(sys.stdout, names, as_json=plan.settings.log_format == "json")
         environment = plan.environment()
         api_command = ["-m", "app", "api", "--listener", str(plan.listener.fileno())]
         self._api = self._part("api", api_command, environment, [plan.listener.fileno()])

@@ -14,6 +14,7 @@ from app.errors import ApiError, FieldError, ProblemCode
 from app.job_ids import is_job_id
 from app.job_queue import JobEnded, JobQueue, JobRecord
 from app.job_view import STATUSES, job_view
+from app.metrics import FrontEndMetrics
 from app.queue_load import LoadMeter
 from app.schemas import GenerateBody, Job, JobPage, JobStatus
 from app.submission import Submitter
@@ -41,13 +42,20 @@ class FlowerService:
     """One for each front end process. Holds nothing that another one would miss: any may answer for any job."""
 
     def __init__(
-        self, connection: AsyncRedis, queue: JobQueue, submitter: Submitter, meter: LoadMeter, store: ImageStore
+        self,
+        connection: AsyncRedis,
+        queue: JobQueue,
+        submitter: Submitter,
+        meter: LoadMeter,
+        store: ImageStore,
+        metrics: FrontEndMetrics,
     ) -> None:
         self._redis = connection
         self._queue = queue
         self._submitter = submitter
         self._meter = meter
         self._store = store
+        self._metrics = metrics
 
     async def submit(self, body: GenerateBody, idempotency_key: str | None = None) -> Job:
         """Makes a job of what was asked, or finds the one that the key already stands for.
@@ -62,7 +70,9 @@ class FlowerService:
         else:
             asked = fingerprint(body.steps, body.seed, body.count)
             record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
-        return await self._view(record)
+        job = await self._view(record)
+        self._metrics.accepted(stored=job.status.is_terminal)
+        return job
 
     async def job(self, job_id: str) -> Job:
         """The job. Raises ApiError `job-not-found`."""
@@ -155,7 +165,9 @@ class FlowerService:
         All who ask for the same flower at the same time wait for one job.
         Raises ApiError `flower-pending` if it is not there in time; asking again finds the job under way.
         """
-        if (picture := await self.image(address)) is not None:
+        picture = await self.image(address)
+        self._metrics.picture(hit=picture is not None)
+        if picture is not None:
             return picture
         request = GenerationRequest(steps=address.steps, seed=address.seed)
         record = await self._submitter.submit_once(

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least important messages that are logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How they are logged: a line of text each, or of JSON."
+    )
 
     @classmethod
     def settings_customise_sources(

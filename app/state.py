@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from app.event_hub import EventHub
+from app.metrics import Exposition, FrontEndMetrics
 from app.queue_load import LoadMeter
 from app.service import FlowerService
 from app.settings import Settings
@@ -18,3 +19,5 @@ class State:
     service: FlowerService
     meter: LoadMeter
     hub: EventHub
+    metrics: FrontEndMetrics
+    exposition: Exposition

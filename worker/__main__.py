@@ -18,6 +18,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from worker.logs import set_up_logging
 from worker.settings import SettingsError, WorkerSettings
 
 if TYPE_CHECKING:
@@ -57,20 +58,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    if level != "debug":  # RQ tells each job's life in several lines, at levels that its loggers set themselves
-        for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def run(
     settings: WorkerSettings, name: str, open_workshop: WorkshopOpener | None = None, *, burst: bool = False
 ) -> int:
     """Runs a worker whose name begins with `name`; `open_workshop` replaces that of worker/opening.py."""
-    _set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     connection = redis.Redis.from_url(
         settings.redis_url,
         socket_connect_timeout=5.0,

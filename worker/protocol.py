@@ -25,6 +25,15 @@ MODEL_KEY: Final = "bouquet:model"
 READY_KEY_PATTERN: Final = "bouquet:worker:*:ready"
 """Matches every `worker_ready_key`, for SCAN: the service is ready when there is at least one."""
 
+WORKER_METRICS_INDEX: Final = "bouquet:worker-metrics"
+"""Sorted set of the workers that have told their figures; the score is when they lapse, in seconds since 1970."""
+
+WORKER_METRICS_SECONDS: Final = 90
+"""For how long a worker's figures are kept: longer than it takes to miss it, so that its last ones are scraped too."""
+
+STORE_FIGURES_KEY: Final = "bouquet:store"
+"""Redis hash of what retention found in the image store: bytes, images, limit_bytes, removed (since ever)."""
+
 MAX_STEPS: Final = 1000
 MAX_COUNT: Final = 64
 MAX_SEED: Final = 2**53 - 1
@@ -334,6 +343,11 @@ def message_channel(job_id: str) -> str:
 def worker_ready_key(worker_name: str) -> str:
     """Redis key of a worker's `WorkerReadiness`; the beat refreshes it, so it is gone soon after the worker is."""
     return f"bouquet:worker:{worker_name}:ready"
+
+
+def worker_metrics_key(worker_name: str) -> str:
+    """Redis key of a worker's figures: Prometheus' text format, compressed by zlib; see worker/metrics.py."""
+    return f"bouquet:worker:{worker_name}:metrics"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

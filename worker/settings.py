@@ -45,6 +45,9 @@ class WorkerSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least important messages that are logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How they are logged: a line of text each, or of JSON."
+    )
     slots: int | None = Field(
         default=None, ge=1, le=1024, description="Images computed at the same time. Default: 8 on a CPU, 64 on a GPU."
     )

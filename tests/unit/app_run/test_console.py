@@ -1,4 +1,5 @@
 import io
+import json
 import signal
 
 import pytest
@@ -51,3 +52,16 @@ def test_a_console_that_is_gone_is_no_error() -> None:
 )
 def test_an_end_is_told_in_words(code: int, words: str) -> None:
     assert describe_exit(code) == words
+
+
+def test_json_lines_are_passed_on_and_others_made_into_some() -> None:
+    stream = io.StringIO()
+    console = Console(stream, ["api", "valkey"], as_json=True)
+    console.line("api", '{"message": "one", "request_id": "r"}')
+    console.line("valkey", "a line of text")
+    console.line("valkey", "{not JSON")
+    first, second, third = map(json.loads, stream.getvalue().splitlines())
+    assert first == {"part": "api", "message": "one", "request_id": "r"}
+    assert (second["part"], second["message"]) == ("valkey", "a line of text")
+    assert {"time", "level", "logger"} <= second.keys()
+    assert third["message"] == "{not JSON"
