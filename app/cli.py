@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
     generate.add_argument("--seed", metavar="N", type=_integer(0, 2**53 - 1), default=0, help="of the first image (0)")
     generate.add_argument("--count", metavar="N", type=_integer(1, 64), default=1, help="images, k with seed + k (1)")
+    generate.add_argument("--sampler", choices=("ddim", "multistep"), default="ddim", help="kind of steps (ddim)")
     generate.add_argument(
         "-o",
         "--output",

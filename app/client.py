@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from app.command_error import CommandError
 from app.schemas import Image, Job, JobStatus, Problem
+from worker.protocol import SamplerName
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
@@ -58,13 +59,13 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def submit(self, steps: int, seed: int | None, count: int = 1) -> Job:
+    def submit(self, steps: int, seed: int | None, count: int = 1, sampler: SamplerName = "ddim") -> Job:
         """Queue a job. Image k has the seed `seed + k`; None lets the server draw one, which the Job then tells.
 
         Raises:
             ClientError: refused (the code says why), or the server cannot be reached.
         """
-        body = {"steps": steps, "seed": seed, "count": count}
+        body = {"steps": steps, "seed": seed, "count": count, "sampler": sampler}
         # With the key, an answer that was lost on the way can be asked for again without a second job.
         return self._job("POST", "/generate", json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 

@@ -11,8 +11,8 @@ from app import schemas
 from app.errors import MEDIA_TYPE, ProblemCode
 
 DESCRIPTION: Final = """
-Flowers out of noise. An image is a pure function of bundle, seed and steps: ask for the same seed and steps again and
-you get the same bytes again, alone or as one of a batch.
+Flowers out of noise. An image is a pure function of bundle, seed, steps and sampler: ask for the same again and you get
+the same bytes again, alone or as one of a batch.
 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`.
 """

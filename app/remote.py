@@ -13,7 +13,7 @@ def generate(options: argparse.Namespace) -> int:
     """Ask a server for images and write them to files; prints the path of each."""
     output: Path = options.output
     with Client(options.server, options.api_key) as client:
-        job = client.submit(options.steps, options.seed, options.count)
+        job = client.submit(options.steps, options.seed, options.count, options.sampler)
         job = client.wait(job, _tell if sys.stderr.isatty() else None)
         for image in job.images:
             path = output

@@ -195,7 +195,13 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
 )
 async def get_image(
     request: Request,
-    name: Annotated[str, Path(description="`<revision>-<seed>-<steps>.png`", examples=["3f9a0c1b2d4e-7-20.png"])],
+    name: Annotated[
+        str,
+        Path(
+            description="`<revision>-<seed>-<steps>.png`, or `<revision>-<seed>-<steps>-multistep.png`",
+            examples=["3f9a0c1b2d4e-7-20.png"],
+        ),
+    ],
 ) -> Response:
     """The PNG at its exact address. What is there never changes."""
     try:
@@ -241,7 +247,7 @@ async def get_flower(
     503 `flower-pending` with Retry-After if it takes longer than the server lets a request wait.
     """
     state = _state(request)
-    address = ImageAddress(await state.service.served_revision(), seed, query.steps)
+    address = ImageAddress(await state.service.served_revision(), seed, query.steps, query.sampler)
     picture = await state.service.flower(address, state.settings.wait_limit)
     return picture_response(request, picture, FOR_A_DAY, {"Content-Location": image_url(address.name)})
 

@@ -64,11 +64,13 @@ class FlowerService:
             ApiError: `queue-full`, or `idempotency-conflict` if the key was used for another request.
         """
         seed = body.seed if body.seed is not None else secrets.randbelow(DRAWN_SEEDS)
-        request = GenerationRequest(steps=body.steps, seed=seed, count=body.count)
+        request = GenerationRequest(body.steps, seed, body.count, body.sampler)
         if idempotency_key is None:
             record = await self._submitter.submit(request)
         else:
-            asked = fingerprint(body.steps, body.seed, body.count)
+            # As before there was a choice of samplers, for keys that were used then.
+            choice = () if body.sampler == "ddim" else (body.sampler,)
+            asked = fingerprint(body.steps, body.seed, body.count, *choice)
             record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
         job = await self._view(record)
         self._metrics.accepted(stored=job.status.is_terminal)
@@ -169,7 +171,7 @@ class FlowerService:
         self._metrics.picture(hit=picture is not None)
         if picture is not None:
             return picture
-        request = GenerationRequest(steps=address.steps, seed=address.seed)
+        request = GenerationRequest(address.steps, address.seed, sampler=address.sampler)
         record = await self._submitter.submit_once(
             f"flower {address.name}", fingerprint(address.name), request, again=True
         )

@@ -16,7 +16,7 @@ _PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 def stored_result(store: ImageStore, revision: str, request: GenerationRequest) -> GenerationResult | None:
     """The result of `request`, if all its images by bundle `revision` are in the store; else None. Reads files."""
-    names = [image_name(revision, seed, request.steps) for seed in request.image_seeds]
+    names = [image_name(revision, seed, request.steps, request.sampler) for seed in request.image_seeds]
     if not store.exists(names[0]) or not all(map(store.exists, names[1:])):
         return None
     images = []

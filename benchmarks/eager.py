@@ -15,16 +15,18 @@ from model.schedule import Rates
 def eager_steps(
     bundle: Bundle, noisy_images: npt.NDArray[np.float32], step_rates: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Take the steps [k, 4] with all images [n, s, s, 3], uncompiled; returns the images predicted in the last one."""
+    """Take the steps [k, 5] with all images [n, s, s, 3], uncompiled; returns the images predicted in the last one."""
     images = ops.convert_to_tensor(noisy_images)
     pred_images = images
     for rates in step_rates:
-        signal, noise, next_signal, next_noise = (ops.full((len(noisy_images), 1, 1, 1), rate) for rate in rates)
+        *columns, correction = (ops.full((len(noisy_images), 1, 1, 1), rate) for rate in rates)
         images, pred_images = ddim_step(
             lambda inputs: bundle.network(inputs, training=False),
             images,
-            Rates(signal, noise),
-            Rates(next_signal, next_noise),
+            pred_images,
+            Rates(*columns[:2]),
+            Rates(*columns[2:]),
+            correction,
         )
     result: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(pred_images)
     return result

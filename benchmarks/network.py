@@ -46,7 +46,7 @@ def _measure(make: Callable[[str], Bundle], batch: int) -> list[tuple[object, ..
     for precision in ("float32", "mixed_bfloat16"):
         bundle = make(precision)
         images, rates = step_inputs(bundle, batch)
-        advance = functools.partial(Sampler(bundle).advance, images, rates)
+        advance = functools.partial(Sampler(bundle).advance, images, images, rates)
         arms[precision] = functools.partial(_fetch, advance)
         arms[f"product {precision}"] = functools.partial(_fetch, _matrix_product(precision))
         if precision == "float32":

@@ -20,7 +20,7 @@ class InstantSampler:
     Noise is the worst case for what follows: no picture is larger as a PNG.
     """
 
-    def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         """Computes nothing."""
         images = ops.convert_to_tensor(noisy_images)
         return images, images
@@ -39,7 +39,7 @@ class PacedSampler(InstantSampler):
         """Makes one; `step_seconds` has the seconds for each slot count that there is."""
         self._step_seconds = step_seconds
 
-    def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         """Sleeps."""
         time.sleep(len(rates) * self._step_seconds[len(noisy_images)])
-        return super().advance(noisy_images, rates)
+        return super().advance(noisy_images, last_images, rates)

@@ -72,9 +72,10 @@ class BareSampler:
 
     def _steps(self, count: int, steps: int) -> float:
         images, rates = self._images[count], np.repeat(self._rates, count, axis=1)
+        predicted = images
         began = time.perf_counter()
         for _ in range(steps):
-            images, _ = self._sampler.advance(images, rates)
+            images, predicted = self._sampler.advance(images, predicted, rates)
         keras.ops.convert_to_numpy(images)
         return time.perf_counter() - began
 

@@ -38,7 +38,7 @@ def reference_bundle(precision: str) -> Bundle:
 
 
 def step_inputs(bundle: Bundle, batch: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Noisy images [batch, s, s, 3] and the rates [1, batch, 4] of a step in the middle of a trajectory."""
+    """Noisy images [batch, s, s, 3] and the rates [1, batch, 5] of a step in the middle of a trajectory."""
     size = bundle.image_size
     images = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
     return images, np.tile(bundle.schedule.step_rates(20)[10], (1, batch, 1))

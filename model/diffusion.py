@@ -1,7 +1,8 @@
 """The pure mathematics of one diffusion step: mix, denoise, remix.
 
-Shapes: images, noises and noisy images are [n, s, s, 3], normalised to mean 0 and variance 1; rates are [n, 1, 1, 1],
-each row's own, so that rows at different points of trajectories of different lengths share one call.
+Shapes: images, noises and noisy images are [n, s, s, 3], normalised to mean 0 and variance 1; rates and corrections are
+[n, 1, 1, 1], each row's own, so that rows at different points of trajectories of different lengths, by different
+samplers, share one call.
 """
 
 from __future__ import annotations
@@ -28,11 +29,27 @@ def denoise(network: Network, noisy_images: Tensor, rates: Rates) -> tuple[Tenso
     return pred_noises, pred_images
 
 
-def ddim_step(network: Network, noisy_images: Tensor, rates: Rates, next_rates: Rates) -> tuple[Tensor, Tensor]:
-    """One deterministic step towards less noise (DDIM, eq. 12 with sigma 0): separate, then remix.
+def ddim_step(
+    network: Network, noisy_images: Tensor, last_images: Tensor, rates: Rates, next_rates: Rates, correction: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One deterministic step towards less noise: separate, then remix (DDIM, eq. 12 with sigma 0).
+
+    Where ``correction`` is not 0 the step is one of second order, which also reckons with how the predicted images have
+    changed since the step before (``Schedule.step_rates`` tells how much). With 0 it is DDIM to the last bit, as long
+    as ``last_images`` are finite.
+
+    Args:
+        network: predicts the noises.
+        noisy_images: at ``rates``.
+        last_images: what the step before predicted; anything finite, such as zeros, at the first.
+        rates: of ``noisy_images``.
+        next_rates: of the noisy images that are returned.
+        correction: share of the change in the predicted images that is added.
 
     Returns:
         (noisy images at ``next_rates``, the images predicted so far). Rows do not influence each other.
     """
     pred_noises, pred_images = denoise(network, noisy_images, rates)
-    return mix(pred_images, pred_noises, next_rates), pred_images
+    # Added to what DDIM leaves, not put into the predicted image that is remixed: 0 then adds nothing to any bit.
+    remixed = mix(pred_images, pred_noises, next_rates) + correction * (pred_images - last_images)
+    return remixed, pred_images

@@ -6,6 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
+
+from model.schedule import SamplerName
 
 MAX_STEPS = 1000
 BATCH_SIZE = 16
@@ -20,6 +23,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steps", type=int, default=20, help=f"diffusion steps, 1 to {MAX_STEPS} (default %(default)s)"
     )
+    parser.add_argument(
+        "--sampler", choices=get_args(SamplerName), default="ddim",
+        help="kind of steps: multistep makes more of few of them (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the first flower; the next ones count up")
     parser.add_argument("--count", type=int, default=1, help="how many flowers (default %(default)s)")
     parser.add_argument(
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         for start in range(arguments.seed, last + 1, BATCH_SIZE):
             seeds = range(start, min(start + BATCH_SIZE, last + 1))
-            for seed, pixels in zip(seeds, sampler.sample(seeds, arguments.steps), strict=True):
+            for seed, pixels in zip(seeds, sampler.sample(seeds, arguments.steps, arguments.sampler), strict=True):
                 path = arguments.output
                 if arguments.count > 1:
                     path = path.with_stem(f"{path.stem}-{seed}")

@@ -14,7 +14,7 @@ from model.backend import accelerated, compile_function
 from model.bundle import Bundle
 from model.diffusion import ddim_step
 from model.noise import starting_noise
-from model.schedule import Rates
+from model.schedule import RATE_COLUMNS, Rates, SamplerName
 
 Tensor = Any
 
@@ -22,8 +22,8 @@ Tensor = Any
 class Sampler:
     """Runs a bundle's network over trajectories.
 
-    Pixels depend on the bundle, the seed and the number of steps alone: rows never influence one another, and a row's
-    bits are the same in a batch of any size.
+    Pixels depend on the bundle, the seed, the number of steps and the kind of steps alone: rows never influence one
+    another, and a row's bits are the same in a batch of any size, beside any others.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -38,28 +38,31 @@ class Sampler:
             arrays = [ops.convert_to_numpy(value) for value in (*self._weights, *self._statistics)]
             split = len(self._weights)
 
-            def step(noisy_images: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
+            def step(*images_and_rates: Tensor) -> tuple[Tensor, Tensor]:
                 constants = [ops.convert_to_tensor(array) for array in arrays]
-                return self._step(constants[:split], constants[split:], noisy_images, rates)
+                return self._step(constants[:split], constants[split:], *images_and_rates)
 
-            def steps(noisy_images: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
+            def steps(*images_and_rates: Tensor) -> tuple[Tensor, Tensor]:
                 constants = [ops.convert_to_tensor(array) for array in arrays]
-                return self._steps(constants[:split], constants[split:], noisy_images, rates)
+                return self._steps(constants[:split], constants[split:], *images_and_rates)
 
-            side = bundle.image_size
-            self._compiled_step = compile_function(step, [(None, side, side, 3), (None, 4)])
+            images = (None, bundle.image_size, bundle.image_size, 3)
+            self._compiled_step = compile_function(step, [images, images, (None, RATE_COLUMNS)])
             self._compiled_steps = compile_function(steps)
         else:
             compiled_step, compiled_steps = compile_function(self._step), compile_function(self._steps)
             self._compiled_step = lambda *arguments: compiled_step(self._weights, self._statistics, *arguments)
             self._compiled_steps = lambda *arguments: compiled_steps(self._weights, self._statistics, *arguments)
 
-    def advance(self, noisy_images: Tensor, rates: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-        """Take k DDIM steps with every row, each row with its own rates.
+    def advance(
+        self, noisy_images: Tensor, last_images: Tensor, rates: npt.NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]:
+        """Take k steps with every row, each row with its own rates.
 
         Args:
             noisy_images: float32 [n, s, s, 3], of numpy or the backend (then they stay on the device).
-            rates: [k, n, 4], k at least 1; a row is one of ``Schedule.step_rates``.
+            last_images: those predicted in the step before, of the same kind; zeros before the first step.
+            rates: [k, n, 5], k at least 1; a row is one of ``Schedule.step_rates``.
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
@@ -67,21 +70,25 @@ class Sampler:
         """
         count, size = len(noisy_images), self._rows_at_once
         if size in (None, count):
-            return self._advance(noisy_images, rates)
+            return self._advance(noisy_images, last_images, rates)
         parts = []
         for start in range(0, count, size):
             # The last call is filled up with copies of the last row, whose results are thrown away.
             rows = np.minimum(np.arange(start, start + size), count - 1)
-            parts.append(self._advance(ops.take(noisy_images, rows, axis=0), rates[:, rows]))
+            noisy, last = (ops.take(images, rows, axis=0) for images in (noisy_images, last_images))
+            parts.append(self._advance(noisy, last, rates[:, rows]))
         noisy_parts, pred_parts = zip(*parts, strict=True)
         return ops.concatenate(noisy_parts)[:count], ops.concatenate(pred_parts)[:count]
 
-    def _advance(self, noisy_images: Tensor, rates: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    def _advance(
+        self, noisy_images: Tensor, pred_images: Tensor, rates: npt.NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]:
         if self._loops_on_device:
-            return self._compiled_steps(noisy_images, ops.convert_to_tensor(rates))
-        pred_images = noisy_images
+            return self._compiled_steps(noisy_images, pred_images, ops.convert_to_tensor(rates))
         for step_rates in rates:
-            noisy_images, pred_images = self._compiled_step(noisy_images, ops.convert_to_tensor(step_rates))
+            noisy_images, pred_images = self._compiled_step(
+                noisy_images, pred_images, ops.convert_to_tensor(step_rates)
+            )
         return noisy_images, pred_images
 
     def to_uint8(self, pred_images: Tensor) -> npt.NDArray[np.uint8]:
@@ -89,32 +96,32 @@ class Sampler:
         images = self.bundle.normaliser.denormalise(ops.convert_to_numpy(pred_images))
         return np.rint(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
 
-    def sample(self, seeds: Sequence[int], steps: int) -> npt.NDArray[np.uint8]:
-        """The flowers of ``seeds`` at ``steps`` steps: uint8 [n, s, s, 3]."""
+    def sample(self, seeds: Sequence[int], steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.uint8]:
+        """The flowers of ``seeds`` at ``steps`` steps of a kind: uint8 [n, s, s, 3]."""
         noisy_images = np.stack([starting_noise(seed, self.bundle.image_size) for seed in seeds])
-        rates = np.repeat(self.bundle.schedule.step_rates(steps)[:, None], len(seeds), axis=1)
-        pred_images = noisy_images
+        rates = np.repeat(self.bundle.schedule.step_rates(steps, sampler)[:, None], len(seeds), axis=1)
+        pred_images = np.zeros_like(noisy_images)
         for step_rates in rates:
-            noisy_images, pred_images = self.advance(noisy_images, step_rates[None])
+            noisy_images, pred_images = self.advance(noisy_images, pred_images, step_rates[None])
         return self.to_uint8(pred_images)
 
     def _step(
-        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, rates: Tensor
+        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, rates: Tensor
     ) -> tuple[Tensor, Tensor]:
         def network(inputs: list[Tensor]) -> Tensor:
             outputs, _ = self.bundle.network.stateless_call(weights, statistics, inputs, training=False)
             return outputs
 
-        columns = [ops.reshape(rates[:, column], (-1, 1, 1, 1)) for column in range(4)]
-        return ddim_step(network, noisy_images, Rates(*columns[:2]), Rates(*columns[2:]))
+        *columns, correction = [ops.reshape(rates[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
+        return ddim_step(network, noisy_images, last_images, Rates(*columns[:2]), Rates(*columns[2:]), correction)
 
     def _steps(
-        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, rates: Tensor
+        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, rates: Tensor
     ) -> tuple[Tensor, Tensor]:
         def body(carry: tuple[Tensor, Tensor], step_rates: Tensor) -> tuple[tuple[Tensor, Tensor], None]:
-            return self._step(weights, statistics, carry[0], step_rates), None
+            return self._step(weights, statistics, *carry, step_rates), None
 
-        carry, _ = ops.scan(body, (noisy_images, noisy_images), rates)
+        carry, _ = ops.scan(body, (noisy_images, last_images), rates)
         return carry
 
 

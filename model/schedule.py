@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+SamplerName = Literal["ddim", "multistep"]
+"""How the steps of a trajectory follow from one another: each for itself, or each with an eye to the one before."""
+
+FEWEST_MULTISTEP_STEPS: Final = 4
+"""Below this the multistep sampler is DDIM: so few steps are so far apart that the last one tells nothing."""
+
+RATE_COLUMNS: Final = 5
+"""Of a row of ``Schedule.step_rates``."""
 
 
 class Rates(NamedTuple):
@@ -57,18 +66,39 @@ class Schedule:
             signal, noise = signal / norm, noise / norm
         return Rates(signal, noise)
 
-    def step_rates(self, steps: int) -> npt.NDArray[np.float32]:
-        """What each step of a whole trajectory needs: float32 [steps, 4], the noisiest step first.
+    def step_rates(self, steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.float32]:
+        """What each step of a whole trajectory needs: float32 [steps, 5], the noisiest step first.
 
-        A row is (signal, noise, next_signal, next_noise): the rates of the image that the step is given and of the
-        image that it leaves. Computed in float64 on the host and rounded once, so that every backend is handed the same
-        bits. Diffusion times are equally spaced from 1 down to 0, as in the Keras DDIM example.
+        A row is (signal, noise, next_signal, next_noise, correction): the rates of the image that the step is given and
+        of the image that it leaves, and what ``ddim_step`` adds of the change in the predicted images; 0 for DDIM.
+        Computed in float64 on the host and rounded once, so that every backend is handed the same bits. Diffusion times
+        are equally spaced from 1 down to 0, as in the Keras DDIM example.
+
+        Raises:
+            ValueError: there are no steps, or there is no such sampler.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
+        if sampler not in get_args(SamplerName):
+            raise ValueError(f"sampler must be one of {', '.join(get_args(SamplerName))}, got {sampler!r}")
         signal, noise = self.rates(np.arange(steps, -1, -1, dtype=np.float64) / steps)
-        return np.stack([signal[:-1], noise[:-1], signal[1:], noise[1:]], axis=1).astype(np.float32)
+        corrections = np.zeros(steps)
+        if sampler == "multistep" and steps >= FEWEST_MULTISTEP_STEPS:
+            corrections[1:] = _corrections(signal, noise)
+        return np.stack([signal[:-1], noise[:-1], signal[1:], noise[1:], corrections], axis=1).astype(np.float32)
 
     def to_json(self) -> dict[str, float]:
         """The fields as a JSON object; ``Schedule(**value)`` is the way back."""
         return asdict(self)
+
+
+def _corrections(signal: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The corrections of all steps but the first, from the rates of all steps: [steps + 1] to [steps - 1].
+
+    DPM-Solver++(2M) (Lu et al. 2022, eq. 13 and algorithm 2), written as what it adds to DDIM: it remixes not the
+    predicted image x but D = x + (x - x_last) h / (2 h_last), where h is the step in log(signal / noise); and putting
+    D for x into DDIM's remix adds (D - x) (next_signal - next_noise signal / noise).
+    """
+    steps = np.diff(np.log(signal / noise))
+    share = signal[2:] - noise[2:] * signal[1:-1] / noise[1:-1]
+    return share * steps[1:] / (2.0 * steps[:-1])

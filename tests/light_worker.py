@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from worker.protocol import SamplerName
+
 SIZE = 8
 REVISION = "0123456789ab"
 CONTENT_HASH = REVISION + 52 * "0"
@@ -41,7 +43,7 @@ class LightSampler:
         self._death = None if death is None else starting_noise(death, SIZE)
         self._step_seconds = step_seconds
 
-    def advance(self, noisy_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         while self._hold is not None and self._hold.exists():
             time.sleep(0.01)
         images = np.asarray(noisy_images)
@@ -50,25 +52,27 @@ class LightSampler:
         if self._death is not None and any(np.array_equal(image, self._death) for image in images):
             os.kill(os.getpid(), signal.SIGKILL)
         for step_rates in rates:
-            images = images * np.float32(0.5) + step_rates[:, 2].reshape(-1, 1, 1, 1)
+            next_signal, correction = (step_rates[:, column].reshape(-1, 1, 1, 1) for column in (2, 4))
+            last_images = images = images * np.float32(0.5) + next_signal + correction * np.asarray(last_images)
         time.sleep(self._step_seconds * len(rates))
-        return images, images
+        return images, last_images
 
     def to_uint8(self, pred_images: Any) -> npt.NDArray[np.uint8]:
         scaled = np.clip(np.asarray(pred_images) * 0.25 + 0.5, 0.0, 1.0) * 255.0
         return np.rint(scaled).astype(np.uint8)
 
 
-def light_image(seed: int, steps: int) -> npt.NDArray[np.uint8]:
+def light_image(seed: int, steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.uint8]:
     """What a light worker makes of a seed, computed alone: uint8 [8, 8, 3]."""
     from model.noise import starting_noise
     from model.schedule import Schedule
 
-    sampler = LightSampler()
+    light = LightSampler()
     images = starting_noise(seed, SIZE)[None]
-    for rates in Schedule().step_rates(steps):
-        images, _ = sampler.advance(images, rates[None, None])
-    return sampler.to_uint8(images)[0]
+    predicted = np.zeros_like(images)
+    for rates in Schedule().step_rates(steps, sampler):
+        images, predicted = light.advance(images, predicted, rates[None, None])
+    return light.to_uint8(predicted)[0]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.noise import starting_noise
-from model.schedule import Schedule
+from model.schedule import RATE_COLUMNS, Schedule
+from worker.protocol import SamplerName
 from worker.scheduler import Tick
-from worker.slot_array import Image, Parked, SlotArray
+from worker.slot_array import Canvas, Parked, SlotArray, fresh_canvas
 from worker.trajectory import Trajectory
 
 Tensor = Any
@@ -34,7 +34,9 @@ class EngineError(Exception):
 class AdvancingSampler(Protocol):
     """What the engine needs of `model.sampling.Sampler`."""
 
-    def advance(self, noisy_images: Tensor, rates: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]: ...
+    def advance(
+        self, noisy_images: Tensor, last_images: Tensor, rates: npt.NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]: ...
 
     def to_uint8(self, pred_images: Tensor) -> Pixels: ...
 
@@ -51,14 +53,13 @@ class Failure:
 class Outcome:
     """What a tick computed, not yet committed.
 
-    `noisy_images` and `pred_images` are float32 [slots, s, s, 3] of the backend; rows of empty slots mean nothing.
+    `canvas` holds float32 [slots, s, s, 3] of the backend; rows of empty slots mean nothing.
     """
 
     tick: Tick
-    noisy_images: Tensor
-    pred_images: Tensor
+    canvas: Canvas
     parked: Parked
-    """The noisy images of those that lost their slot in this tick."""
+    """The canvases of those that lost their slot in this tick."""
     failures: tuple[Failure, ...]
     seconds: float
     out_of_memory: bool = False
@@ -94,7 +95,7 @@ class Engine:
         self.slot_counts = tuple(sorted(slot_counts))
         self.step_counts = tuple(sorted(step_counts))
         self._array = SlotArray(image_size, self.slot_counts)
-        self._rates: dict[int, npt.NDArray[np.float32]] = {}
+        self._rates: dict[tuple[int, SamplerName], npt.NDArray[np.float32]] = {}
         self._step_seconds: dict[int, float] = {}
 
     def warm_up(self) -> dict[int, float]:
@@ -104,23 +105,27 @@ class Engine:
             EngineError: not even an image of the engine's own can be computed.
         """
         for slot_count in self.slot_counts:
-            images = np.stack([starting_noise(_OWN_SEED, self._image_size)] * slot_count)
+            canvas = self._own_canvas(slot_count)
             for steps in self.step_counts:
                 rates = np.repeat(self._rates_of(steps)[:, None], slot_count, axis=1)
                 try:
-                    _wait(*self._sampler.advance(images, rates))
-                    seconds = min(self._time_of(images, rates) for _ in range(_MEASUREMENTS))
+                    _wait(*self._sampler.advance(*canvas, rates))
+                    seconds = min(self._time_of(canvas, rates) for _ in range(_MEASUREMENTS))
                 except Exception as error:
                     raise EngineError(f"The network fails at {slot_count} images and {steps} steps: {error}") from error
                 self._step_seconds[slot_count] = seconds / steps
         self._array.compile()
         return dict(self._step_seconds)
 
-    def _time_of(self, images: Tensor, rates: npt.NDArray[np.float32]) -> float:
+    def _time_of(self, canvas: Canvas, rates: npt.NDArray[np.float32]) -> float:
         """Seconds that one call of the network takes."""
         started = time.perf_counter()
-        _wait(*self._sampler.advance(images, rates))
+        _wait(*self._sampler.advance(*canvas, rates))
         return time.perf_counter() - started
+
+    def _own_canvas(self, count: int) -> Canvas:
+        """An image of the engine's own, so many times."""
+        return Canvas(*(np.stack([image] * count) for image in fresh_canvas(_OWN_SEED, self._image_size)))
 
     def step_seconds(self, slot_count: int) -> float:
         """Measured seconds a step at a slot count, the last ticks counting most; 0 before `warm_up`."""
@@ -138,18 +143,18 @@ class Engine:
         parked = self._array.leaving(tick.rows)
         rates = self._tick_rates(tick)
         try:
-            noisy_images, pred_images = self._sampler.advance(self._array.arrange(tick.rows), rates)
-            _wait(noisy_images, pred_images)
+            canvas = Canvas(*self._sampler.advance(*self._array.arrange(tick.rows), rates))
+            _wait(*canvas)
         except Exception as error:  # whatever the backend raises
-            noisy_images, pred_images, failures = self._advance_one_by_one(tick, rates, error)
+            canvas, failures = self._advance_one_by_one(tick, rates, error)
             seconds = time.perf_counter() - started
-            return Outcome(tick, noisy_images, pred_images, parked, failures, seconds, is_out_of_memory(error))
-        return Outcome(tick, noisy_images, pred_images, parked, (), time.perf_counter() - started)
+            return Outcome(tick, canvas, parked, failures, seconds, is_out_of_memory(error))
+        return Outcome(tick, canvas, parked, (), time.perf_counter() - started)
 
     def commit(self, outcome: Outcome) -> None:
         """Makes a tick's outcome the state of the slots; the scheduler's `commit` of the same tick comes next."""
         failed = [failure.trajectory for failure in outcome.failures]
-        self._array.replace(outcome.noisy_images, outcome.tick.rows, outcome.parked, without=failed)
+        self._array.replace(outcome.canvas, outcome.tick.rows, outcome.parked, without=failed)
         if not outcome.failures and not outcome.out_of_memory:
             slot_count = len(outcome.tick.rows)
             seconds = outcome.seconds / outcome.tick.steps
@@ -161,53 +166,52 @@ class Engine:
         Safe to call from another thread while the next tick runs.
         """
         slots = {row: slot for slot, row in enumerate(outcome.tick.rows) if row is not None}
-        pixels = self._sampler.to_uint8(outcome.pred_images)
+        pixels = self._sampler.to_uint8(outcome.canvas.predicted)
         return [pixels[slots[trajectory]] for trajectory in trajectories]
 
     def _tick_rates(self, tick: Tick) -> npt.NDArray[np.float32]:
-        """Each row's own rates: [steps, slots, 4]. Empty slots get those of a first step, so that they stay finite."""
-        rates = np.empty((tick.steps, len(tick.rows), 4), np.float32)
+        """Each row's own rates: [steps, slots, 5]. Empty slots get those of a first step, so that they stay finite."""
+        rates = np.empty((tick.steps, len(tick.rows), RATE_COLUMNS), np.float32)
         for slot, row in enumerate(tick.rows):
             if row is None:
                 rates[:, slot] = self._rates_of(1)
             else:
-                rates[:, slot] = self._rates_of(row.key.steps)[row.position : row.position + tick.steps]
+                whole = self._rates_of(row.key.steps, row.key.sampler)
+                rates[:, slot] = whole[row.position : row.position + tick.steps]
         return rates
 
-    def _rates_of(self, steps: int) -> npt.NDArray[np.float32]:
-        if steps not in self._rates:
-            self._rates[steps] = self._schedule.step_rates(steps)
-        return self._rates[steps]
+    def _rates_of(self, steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.float32]:
+        if (steps, sampler) not in self._rates:
+            self._rates[steps, sampler] = self._schedule.step_rates(steps, sampler)
+        return self._rates[steps, sampler]
 
     def _advance_one_by_one(
         self, tick: Tick, rates: npt.NDArray[np.float32], cause: Exception
-    ) -> tuple[Tensor, Tensor, tuple[Failure, ...]]:
-        """Advances the rows of a batch that failed, each alone; returns their images, and those that fail alone too."""
+    ) -> tuple[Canvas, tuple[Failure, ...]]:
+        """Advances the rows of a batch that failed, each alone; returns their canvas, and those that fail alone too."""
         shape = (len(tick.rows), self._image_size, self._image_size, 3)
-        noisy_images, pred_images = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        canvas = Canvas(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
         failures = []
         for slot, row in enumerate(tick.rows):
             if row is not None:
                 try:
-                    alone = self._advance_alone(self._array.image_of(row), rates[:, slot])
-                    noisy_images[slot], pred_images[slot] = alone
+                    alone = self._advance_alone(self._array.canvas_of(row), rates[:, slot])
+                    canvas.noisy[slot], canvas.predicted[slot] = alone
                 except Exception as error:  # whatever the backend raises
                     failures.append(Failure(row, error))
         if failures:
             try:
-                self._advance_alone(starting_noise(_OWN_SEED, self._image_size), self._rates_of(1))
+                self._advance_alone(fresh_canvas(_OWN_SEED, self._image_size), self._rates_of(1))
             except Exception as error:
                 raise EngineError(f"The network computes nothing any more: {error}") from cause
-        convert = keras.ops.convert_to_tensor
-        return convert(noisy_images), convert(pred_images), tuple(failures)
+        return Canvas(*map(keras.ops.convert_to_tensor, canvas)), tuple(failures)
 
-    def _advance_alone(self, image: Image, rates: npt.NDArray[np.float32]) -> tuple[Image, Image]:
-        """One image [s, s, 3] with its rates [steps, 4], in the smallest batch that is compiled."""
+    def _advance_alone(self, canvas: Canvas, rates: npt.NDArray[np.float32]) -> Canvas:
+        """The canvas of one image [s, s, 3] with its rates [steps, 5], in the smallest batch that is compiled."""
         slot_count = self.slot_counts[0]
-        images = np.repeat(image[None], slot_count, axis=0)
-        advanced = self._sampler.advance(images, np.repeat(rates[:, None], slot_count, axis=1))
-        noisy_images, pred_images = (keras.ops.convert_to_numpy(array) for array in advanced)
-        return noisy_images[0], pred_images[0]
+        images = Canvas(*(np.repeat(image[None], slot_count, axis=0) for image in canvas))
+        advanced = self._sampler.advance(*images, np.repeat(rates[:, None], slot_count, axis=1))
+        return Canvas(*(keras.ops.convert_to_numpy(array)[0] for array in advanced))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

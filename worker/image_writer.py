@@ -145,7 +145,9 @@ class ImageWriter:
 
     def _write(self, key: ImageKey, pixels: Pixels) -> None:
         try:
-            metadata = reproduction_metadata(self._bundle.name, self._bundle.content_hash, key.seed, key.steps)
+            metadata = reproduction_metadata(
+                self._bundle.name, self._bundle.content_hash, key.seed, key.steps, key.sampler
+            )
             data = encode_png(pixels, metadata)
             self._put(self._name(key), data)
             self._events.put(Stored(key, self._record(key, data)))
@@ -181,7 +183,7 @@ class ImageWriter:
                 pause *= 2
 
     def _name(self, key: ImageKey) -> str:
-        return image_name(self._bundle.revision, key.seed, key.steps)
+        return image_name(self._bundle.revision, key.seed, key.steps, key.sampler)
 
     def _record(self, key: ImageKey, data: bytes) -> ImageRecord:
         size = self._bundle.image_size

@@ -11,18 +11,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
+from worker.protocol import SamplerName
+
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-def reproduction_metadata(bundle_name: str, bundle_hash: str, seed: int, steps: int) -> dict[str, str]:
-    """The text chunks of an image: the bundle's name and hash, seed, steps and the version of the software."""
+def reproduction_metadata(
+    bundle_name: str, bundle_hash: str, seed: int, steps: int, sampler: SamplerName = "ddim"
+) -> dict[str, str]:
+    """The text chunks of an image: the bundle's name and hash, seed, steps, sampler and the software's version."""
     return {
         "Software": f"Bouquet {version('bouquet')}",
         "bouquet:bundle": bundle_name,
         "bouquet:bundle-hash": bundle_hash,
         "bouquet:seed": str(seed),
         "bouquet:steps": str(steps),
+        "bouquet:sampler": sampler,
     }
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 QUEUE_NAME: Final = "bouquet"
 """The RQ queue of all generation jobs. One queue a worker: with two, RQ dequeues without its intermediate list."""
@@ -24,6 +24,11 @@ MODEL_KEY: Final = "bouquet:model"
 
 READY_KEY_PATTERN: Final = "bouquet:worker:*:ready"
 """Matches every `worker_ready_key`, for SCAN: the service is ready when there is at least one."""
+
+SamplerName = Literal["ddim", "multistep"]
+"""How the steps of an image follow from one another; the first is what a request without a word on it means."""
+
+SAMPLERS: Final[tuple[SamplerName, ...]] = get_args(SamplerName)
 
 WORKER_METRICS_INDEX: Final = "bouquet:worker-metrics"
 """Sorted set of the workers that have told their figures; the score is when they lapse, in seconds since 1970."""
@@ -54,7 +59,7 @@ WATCH_SECONDS: Final = 6
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{12}")
-_IMAGE_NAME = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,15})-([1-9][0-9]{0,3})\.png", re.ASCII)
+_IMAGE_NAME = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,15})-([1-9][0-9]{0,3})(?:-(multistep))?\.png", re.ASCII)
 
 
 class ProtocolError(ValueError):
@@ -87,11 +92,18 @@ def _text(field: str, value: object) -> str:
     return value
 
 
-def _check_fields(what: str, values: object, expected: set[str]) -> Mapping[str, Any]:
-    """Returns `values` if it is a mapping with exactly the expected keys."""
+def _sampler(value: object) -> None:
+    if value not in SAMPLERS:
+        raise ProtocolError("sampler", f"must be one of {', '.join(SAMPLERS)}, not {value!r}")
+
+
+def _check_fields(
+    what: str, values: object, expected: set[str], optional: frozenset[str] = frozenset()
+) -> Mapping[str, Any]:
+    """Returns `values` if it is a mapping with exactly the expected keys, and perhaps optional ones."""
     if not isinstance(values, Mapping):
         raise ProtocolError(what, f"must be an object, not {type(values).__name__}")
-    if unknown := sorted(str(name) for name in values.keys() - expected):
+    if unknown := sorted(str(name) for name in values.keys() - expected - optional):
         raise ProtocolError(unknown[0], f"is not a field of a {what}")
     if missing := sorted(expected - values.keys()):
         raise ProtocolError(missing[0], f"is missing from the {what}")
@@ -100,9 +112,10 @@ def _check_fields(what: str, values: object, expected: set[str]) -> Mapping[str,
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What a client asks for: `count` images of `steps` DDIM steps each; image k has seed `seed + k`.
+    """What a client asks for: `count` images of `steps` steps each, by one sampler; image k has seed `seed + k`.
 
-    Invariants, checked when made: 1 <= steps <= 1000, 1 <= count <= 64, 0 <= seed, seed + count - 1 <= 2**53 - 1.
+    Invariants, checked when made: 1 <= steps <= 1000, 1 <= count <= 64, 0 <= seed, seed + count - 1 <= 2**53 - 1, and
+    `sampler` is one of SAMPLERS.
 
     Raises:
         ProtocolError: names the field that is out of range or of the wrong type.
@@ -111,6 +124,7 @@ class GenerationRequest:
     steps: int
     seed: int
     count: int = 1
+    sampler: SamplerName = "ddim"
 
     def __post_init__(self) -> None:
         _integer("steps", self.steps, 1, MAX_STEPS)
@@ -118,6 +132,7 @@ class GenerationRequest:
         _integer("seed", self.seed, 0, MAX_SEED)
         if self.seed + self.count - 1 > MAX_SEED:
             raise ProtocolError("seed", f"seed + count - 1 must be at most {MAX_SEED}")
+        _sampler(self.sampler)
 
     @property
     def image_seeds(self) -> tuple[int, ...]:
@@ -129,47 +144,59 @@ class GenerationRequest:
         """The work in the request: network rows it takes, whoever shares the batch."""
         return self.steps * self.count
 
-    def to_kwargs(self) -> dict[str, int]:
+    def to_kwargs(self) -> dict[str, int | str]:
         """The keyword arguments of the RQ job."""
-        return {"steps": self.steps, "seed": self.seed, "count": self.count}
+        kwargs: dict[str, int | str] = {"steps": self.steps, "seed": self.seed, "count": self.count}
+        # Left out where it is the default, as in all jobs from before there was a choice: while a new version is rolled
+        # out, old workers and new ones can then read one another's jobs.
+        return kwargs if self.sampler == "ddim" else kwargs | {"sampler": self.sampler}
 
     @classmethod
     def from_kwargs(cls, kwargs: object) -> GenerationRequest:
         """Reads an RQ job's keyword arguments. Raises ProtocolError for unknown, missing or bad fields."""
-        return cls(**_check_fields("request", kwargs, {"steps", "seed", "count"}))
+        return cls(**_check_fields("request", kwargs, {"steps", "seed", "count"}, frozenset({"sampler"})))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """What an image is a function of: bundle revision (first 12 hex digits of its hash), seed and steps."""
+    """What an image is a function of: bundle revision (first 12 hex digits of its hash), seed, steps and sampler."""
 
     revision: str
     seed: int
     steps: int
+    sampler: SamplerName = "ddim"
 
     def __post_init__(self) -> None:
         if not _REVISION.fullmatch(_text("revision", self.revision)):
             raise ProtocolError("revision", f"must be 12 lower-case hex digits, not {self.revision!r}")
         _integer("seed", self.seed, 0, MAX_SEED)
         _integer("steps", self.steps, 1, MAX_STEPS)
+        _sampler(self.sampler)
 
     @property
     def name(self) -> str:
         """The image's name in the store and in its URL."""
-        return f"{self.revision}-{self.seed}-{self.steps}.png"
+        suffix = "" if self.sampler == "ddim" else f"-{self.sampler}"
+        return f"{self.revision}-{self.seed}-{self.steps}{suffix}.png"
 
 
-def image_name(revision: str, seed: int, steps: int) -> str:
-    """`<revision>-<seed>-<steps>.png`. Raises ProtocolError for values out of range."""
-    return ImageAddress(revision, seed, steps).name
+def image_name(revision: str, seed: int, steps: int, sampler: SamplerName = "ddim") -> str:
+    """`<revision>-<seed>-<steps>.png`, with `-multistep` after the steps of an image by that sampler.
+
+    Raises:
+        ProtocolError: values out of range.
+    """
+    return ImageAddress(revision, seed, steps, sampler).name
 
 
 def parse_image_name(name: str) -> ImageAddress:
     """The inverse of `image_name`, strict: one spelling an image. Raises ProtocolError for any other name."""
     match = _IMAGE_NAME.fullmatch(name)
     if match is None:
-        raise ProtocolError("name", "is not an image name: expected <revision>-<seed>-<steps>.png")
-    return ImageAddress(match[1], int(match[2]), int(match[3]))
+        raise ProtocolError(
+            "name", "is not an image name: expected <revision>-<seed>-<steps>.png or <...>-multistep.png"
+        )
+    return ImageAddress(match[1], int(match[2]), int(match[3]), "multistep" if match[4] else "ddim")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -399,7 +426,7 @@ def enqueue_options(request: GenerationRequest) -> dict[str, Any]:
     from rq import Retry
 
     return {
-        "description": f"generate steps={request.steps} seed={request.seed} count={request.count}",
+        "description": "generate " + " ".join(f"{name}={value}" for name, value in request.to_kwargs().items()),
         "job_timeout": job_timeout(request),
         "result_ttl": RESULT_TTL,
         "failure_ttl": FAILURE_TTL,

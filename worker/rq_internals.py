@@ -139,7 +139,7 @@ class GenerationJob(Job):
             raise RefusedError("foreign-job", f"The job has {', '.join(found)}; jobs with those are refused.")
         if arguments:
             raise RefusedError(
-                "invalid-request", "The job has positional arguments; a request is steps, seed and count."
+                "invalid-request", "The job has positional arguments; a request is steps, seed, count and sampler."
             )
         try:
             return GenerationRequest.from_kwargs(keywords)

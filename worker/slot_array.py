@@ -1,9 +1,9 @@
-"""The noisy images of all trajectories that have begun: those with a slot on the device, parked ones on the host."""
+"""What is kept of all trajectories that have begun: of those with a slot on the device, of parked ones on the host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -14,22 +14,32 @@ from worker.trajectory import Trajectory
 
 Tensor = Any
 Image = npt.NDArray[np.float32]
-Parked = dict[Trajectory, Image]
+
+
+class Canvas(NamedTuple):
+    """What a step needs of an image, or of a whole array of them, and what it leaves."""
+
+    noisy: Any
+    """float32 [s, s, 3], or [slots, s, s, 3]: the noisy image."""
+    predicted: Any
+    """The image that the last step predicted; zeros before the first step."""
+
+
+Parked = dict[Trajectory, Canvas]
 Rows = Sequence[Trajectory | None]
 
 
 class SlotArray:
-    """Gives a tick the images of its rows, wherever they are, and takes them back.
+    """Gives a tick the canvases of its rows, wherever they are, and takes them back.
 
-    `arrange` and `leaving` change nothing; `replace` is the one commit. Images are float32 [s, s, 3], arrays of them
-    [slots, s, s, 3]. They are held by trajectory and not by what the image is of: one that was canceled and asked for
-    anew begins from its noise.
+    `arrange` and `leaving` change nothing; `replace` is the one commit. They are held by trajectory and not by what the
+    image is of: one that was canceled and asked for anew begins from its noise.
     """
 
     def __init__(self, image_size: int, slot_counts: Sequence[int]) -> None:
         self._image_size = image_size
         self._slot_counts = tuple(slot_counts)
-        self._images: Tensor = None
+        self._canvas = Canvas(None, None)
         self._held = 0
         self._slots: dict[Trajectory, int] = {}
         self._parked: Parked = {}
@@ -47,59 +57,69 @@ class SlotArray:
                 for joining in self._slot_counts:
                     keras.ops.take(keras.ops.concatenate([arrays[held], arrays[joining]], axis=0), order, axis=0)
 
-    def arrange(self, rows: Rows) -> Tensor:
-        """The images of the rows, in their order; on the device already, or brought there. Empty rows hold anything."""
+    def arrange(self, rows: Rows) -> Canvas:
+        """The canvas of the rows, in their order; on the device already, or brought there. Empty rows hold anything."""
         sources = [self._slots.get(row) if row is not None else None for row in rows]
         stay = all(row is None or source == slot for slot, (row, source) in enumerate(zip(rows, sources, strict=True)))
         if stay and self._held == len(rows):
-            return self._images
+            return self._canvas
         joining = [slot for slot, row in enumerate(rows) if row is not None and sources[slot] is None]
         if all(source is None for source in sources):
-            return keras.ops.convert_to_tensor(self._on_host(rows))
+            return Canvas(*map(keras.ops.convert_to_tensor, self._on_host(rows)))
         order = np.array([source or 0 for source in sources], np.int32)
         if not joining:
-            return keras.ops.take(self._images, order, axis=0)
+            return Canvas(*(keras.ops.take(images, order, axis=0) for images in self._canvas))
         # Newcomers come in an array of a compiled size too, so that no shape is compiled for them alone.
         size = next(count for count in self._slot_counts if count >= len(joining))
         arrivals = self._on_host([rows[slot] for slot in joining] + [None] * (size - len(joining)))
         order[joining] = self._held + np.arange(len(joining), dtype=np.int32)
-        everyone = keras.ops.concatenate([self._images, keras.ops.convert_to_tensor(arrivals)], axis=0)
-        return keras.ops.take(everyone, order, axis=0)
+        everyone = (
+            keras.ops.concatenate([held, keras.ops.convert_to_tensor(arrived)], axis=0)
+            for held, arrived in zip(self._canvas, arrivals, strict=True)
+        )
+        return Canvas(*(keras.ops.take(images, order, axis=0) for images in everyone))
 
-    def image_of(self, trajectory: Trajectory) -> Image:
-        """A trajectory's noisy image, on the host: its starting noise if it has not begun."""
+    def canvas_of(self, trajectory: Trajectory) -> Canvas:
+        """A trajectory's canvas, on the host: its starting noise if it has not begun."""
         if (slot := self._slots.get(trajectory)) is not None:
-            return np.array(keras.ops.convert_to_numpy(self._images)[slot])
-        if (image := self._parked.get(trajectory)) is not None:
-            return image
+            return Canvas(*(np.array(keras.ops.convert_to_numpy(images)[slot]) for images in self._canvas))
+        if (canvas := self._parked.get(trajectory)) is not None:
+            return canvas
         if trajectory.position:
             raise LookupError(f"the image of {trajectory} is not here")
-        return starting_noise(trajectory.key.seed, self._image_size)
+        return fresh_canvas(trajectory.key.seed, self._image_size)
 
     def leaving(self, rows: Rows) -> Parked:
-        """The images of those that had a slot, are still wanted, and are not among the rows."""
+        """The canvases of those that had a slot, are still wanted, and are not among the rows."""
         seated = {row for row in rows if row is not None}
         leaving = [row for row in self._slots if row not in seated and not row.state.is_terminal]
         if not leaving:
             return {}
-        images = keras.ops.convert_to_numpy(self._images)
-        return {trajectory: np.array(images[self._slots[trajectory]]) for trajectory in leaving}
+        arrays = [keras.ops.convert_to_numpy(images) for images in self._canvas]
+        return {row: Canvas(*(np.array(images[self._slots[row]]) for images in arrays)) for row in leaving}
 
-    def replace(self, images: Tensor, rows: Rows, parked: Parked, without: Iterable[Trajectory] = ()) -> None:
-        """Takes the images that a tick made, and those it parked; lets go of all that are finished or canceled."""
+    def replace(self, canvas: Canvas, rows: Rows, parked: Parked, without: Iterable[Trajectory] = ()) -> None:
+        """Takes what a tick made, and what it parked; lets go of all that are finished or canceled."""
         gone = set(without)
-        self._images, self._held = images, len(rows)
+        self._canvas, self._held = canvas, len(rows)
         self._slots = {row: slot for slot, row in enumerate(rows) if row is not None and row not in gone}
         self._parked = {
-            trajectory: image
-            for trajectory, image in (self._parked | parked).items()
+            trajectory: canvas
+            for trajectory, canvas in (self._parked | parked).items()
             if trajectory not in self._slots and not trajectory.state.is_terminal
         }
 
-    def _on_host(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """The images of the rows as one array, zeros for empty ones."""
-        images = np.zeros((len(rows), self._image_size, self._image_size, 3), np.float32)
+    def _on_host(self, rows: Rows) -> Canvas:
+        """The canvases of the rows as one, zeros for empty ones."""
+        shape = (len(rows), self._image_size, self._image_size, 3)
+        together = Canvas(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
         for place, row in enumerate(rows):
             if row is not None:
-                images[place] = self.image_of(row)
-        return images
+                for images, image in zip(together, self.canvas_of(row), strict=True):
+                    images[place] = image
+        return together
+
+
+def fresh_canvas(seed: int, image_size: int) -> Canvas:
+    """What a trajectory begins with: its starting noise, and nothing predicted."""
+    return Canvas(starting_noise(seed, image_size), np.zeros((image_size, image_size, 3), np.float32))

@@ -6,12 +6,15 @@ import dataclasses
 import enum
 from typing import NamedTuple
 
+from worker.protocol import SamplerName
+
 
 class ImageKey(NamedTuple):
     """What an image of the served bundle is a function of."""
 
     seed: int
     steps: int
+    sampler: SamplerName = "ddim"
 
 
 class TrajectoryState(enum.Enum):

@@ -124,7 +124,7 @@ class Workshop:
         """Takes a job in. Raises ValueError if it is here already."""
         if job_id in self._orders:
             raise ValueError(f"job {job_id} is here already")
-        keys = [ImageKey(seed, request.steps) for seed in request.image_seeds]
+        keys = [ImageKey(seed, request.steps, request.sampler) for seed in request.image_seeds]
         self._orders[job_id] = _Order(request, set(keys), time.monotonic())
         for key in keys:
             self._wanted_by.setdefault(key, set()).add(job_id)

@@ -28,7 +28,7 @@ def test_a_wish_becomes_a_job_and_the_job_a_picture(api: httpx.Client) -> None:
     assert response.status_code == 202
     job = response.json()
     assert response.headers["location"] == f"/jobs/{job['id']}"
-    assert job["request"] == {"steps": 4, "seed": 7, "count": 1}
+    assert job["request"] == {"steps": 4, "seed": 7, "count": 1, "sampler": "ddim"}
     assert job["progress"]["steps_total"] == 4
 
     ended = make(api, steps=4, seed=7)
@@ -97,6 +97,22 @@ def test_an_image_is_immutable(api: httpx.Client) -> None:
     assert head.content == b""
     assert head.headers["content-length"] == str(image["bytes"])
     assert head.headers["etag"] == etag
+
+
+def test_another_sampler_makes_another_picture_of_the_same_seed(api: httpx.Client) -> None:
+    plain = make(api, steps=6, seed=556, sampler="ddim")
+    assert make(api, steps=6, seed=556)["images"] == plain["images"]
+    other = make(api, steps=6, seed=556, count=2, sampler="multistep")
+    assert other["request"] == {"steps": 6, "seed": 556, "count": 2, "sampler": "multistep"}
+    image, _ = other["images"]
+    assert image["url"] == plain["images"][0]["url"].replace(".png", "-multistep.png")
+    assert image["sha256"] != plain["images"][0]["sha256"]
+    flower = api.get("/flowers/556.png", params={"steps": 6, "sampler": "multistep"})
+    assert flower.headers["content-location"] == image["url"]
+    assert flower.content == api.get(image["url"]).content
+    assert make(api, steps=6, seed=556, sampler="multistep")["images"] == [image]
+    for wrong in (api.post("/generate", json={"sampler": "heun"}), api.get("/flowers/1.png?sampler=heun")):
+        assert problem_of(wrong, 422, "invalid-request")["errors"][0]["field"] == "sampler"
 
 
 def test_the_flower_of_a_seed(api: httpx.Client) -> None:

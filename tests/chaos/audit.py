@@ -130,7 +130,7 @@ def _audit_results(
 
 def _audit_images(post: Post, result: GenerationResult, store: DirectoryStore, revision: str, found: Findings) -> None:
     """Names, sizes and digests; tests/chaos/pixels.py looks at what is in the files."""
-    wanted = [image_name(revision, seed, post.request.steps) for seed in post.request.image_seeds]
+    wanted = [image_name(revision, seed, post.request.steps, post.request.sampler) for seed in post.request.image_seeds]
     if [image.name for image in result.images] != wanted:
         found.wrong["wrong results or files"].append(f"{post.job_id} has other images than it asked for")
     for image in result.images:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.chaos.breakable_worker import POINTS
-from worker.protocol import GenerationRequest
+from worker.protocol import SAMPLERS, GenerationRequest
 
 
 class FaultKind(enum.Enum):
@@ -84,9 +84,12 @@ def requests(seed: int) -> Iterator[GenerationRequest]:
             if dice.random() < 0.5:
                 request = earlier
             else:  # some of the same images
-                request = GenerationRequest(earlier.steps, earlier.seed + earlier.count // 2, dice.randint(1, 8))
+                request = GenerationRequest(
+                    earlier.steps, earlier.seed + earlier.count // 2, dice.randint(1, 8), earlier.sampler
+                )
         else:
             steps = round(math.exp(dice.uniform(0.0, math.log(200))))
-            request = GenerationRequest(steps, 16 * number, dice.choice((1, 1, 1, 2, 2, 3, 4, 8)))
+            count = dice.choice((1, 1, 1, 2, 2, 3, 4, 8))
+            request = GenerationRequest(steps, 16 * number, count, dice.choice(SAMPLERS))
         recent = [*recent[-30:], request]
         yield request

@@ -11,7 +11,7 @@ from worker.protocol import MAX_SEED, GenerationRequest
 
 
 def test_every_field_has_a_default() -> None:
-    assert GenerateBody.model_validate({}) == GenerateBody(steps=20, seed=None, count=1)
+    assert GenerateBody.model_validate({}) == GenerateBody(steps=20, seed=None, count=1, sampler="ddim")
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,15 @@ def test_every_field_has_a_default() -> None:
         {"steps": 5, "seed": MAX_SEED - 63, "count": 64},
         {"seed": None},
         {"steps": 20.0, "seed": 7e0, "count": 2},
+        {"sampler": "ddim"},
+        {"sampler": "multistep", "steps": 6},
     ],
 )
 def test_accepts(body: dict[str, Any]) -> None:
     read = GenerateBody.model_validate(json.loads(json.dumps(body)))
     assert all(getattr(read, name) == value for name, value in body.items())
-    assert all(isinstance(value, int | None) and not isinstance(value, bool) for value in dict(read).values())
+    numbers = read.model_dump(exclude={"sampler"})
+    assert all(isinstance(value, int | None) and not isinstance(value, bool) for value in numbers.values())
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,9 @@ def test_accepts(body: dict[str, Any]) -> None:
         ({"seed": MAX_SEED, "count": 2}, "count"),
         ({"step": 20}, "step"),
         ({"Seed": 7}, "Seed"),
+        ({"sampler": "DDIM"}, "sampler"),
+        ({"sampler": None}, "sampler"),
+        ({"sampler": 1}, "sampler"),
     ],
 )
 def test_names_the_field_that_is_wrong(body: dict[str, Any], field: str) -> None:

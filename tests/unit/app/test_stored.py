@@ -44,6 +44,15 @@ def test_one_that_is_not(store: DirectoryStore, revision: str, steps: int, seed:
     assert stored_result(store, revision, GenerationRequest(steps=steps, seed=seed, count=count)) is None
 
 
+def test_an_image_by_another_sampler_is_another_image(store: DirectoryStore) -> None:
+    request = GenerationRequest(steps=20, seed=5, sampler="multistep")
+    assert stored_result(store, REVISION, request) is None
+    store.put(image_name(REVISION, 5, 20, "multistep"), picture(5))
+    result = stored_result(store, REVISION, request)
+    assert result is not None
+    assert result.images[0].name == f"{REVISION}-5-20-multistep.png"
+
+
 def test_a_damaged_image_is_made_again(store: DirectoryStore) -> None:
     store.path(image_name(REVISION, 6, 20)).write_bytes(b"")
     assert stored_result(store, REVISION, GenerationRequest(steps=20, seed=5, count=3)) is None

@@ -63,7 +63,7 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
 
 def test_the_network_that_costs_nothing_leaves_the_noise() -> None:
     noise = starting_noise(1, SIZE)[None]
-    noisy_images, pred_images = InstantSampler().advance(noise, np.zeros((1, 1, 4), np.float32))
+    noisy_images, pred_images = InstantSampler().advance(noise, noise, np.zeros((1, 1, 5), np.float32))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(noisy_images), noise)
     pixels = InstantSampler().to_uint8(pred_images)
     assert pixels.dtype == np.uint8
@@ -74,5 +74,5 @@ def test_the_network_that_costs_nothing_leaves_the_noise() -> None:
 def test_the_network_that_sleeps_takes_as_long_as_it_is_told() -> None:
     noise = np.zeros((2, SIZE, SIZE, 3), np.float32)
     began = time.perf_counter()
-    PacedSampler({1: 0.0, 2: 0.01}).advance(noise, np.zeros((3, 2, 4), np.float32))
+    PacedSampler({1: 0.0, 2: 0.01}).advance(noise, noise, np.zeros((3, 2, 5), np.float32))
     assert time.perf_counter() - began >= 0.03

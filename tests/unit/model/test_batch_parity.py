@@ -45,13 +45,16 @@ def sampler(request):
 
 
 IMAGES = np.stack([starting_noise(seed, SIZE) for seed in range(MOST)])
-RATES = Schedule().step_rates(MOST)[None]  # each row at another point of a trajectory: [1, MOST, 4]
+LAST_IMAGES = IMAGES[::-1] * 0.5
+# Each row at another point of a trajectory, and every other one by the other sampler: [1, MOST, 5].
+RATES = np.stack([Schedule().step_rates(MOST, ("ddim", "multistep")[row % 2])[row] for row in range(MOST)])[None]
 
 
 def advanced(sampler, rows):
     """Both outputs for these of the images: float32 [2, rows, s, s, 3]."""
     rows = list(rows)
-    return np.stack([ops.convert_to_numpy(part) for part in sampler.advance(IMAGES[rows], RATES[:, rows])])
+    images = sampler.advance(IMAGES[rows], LAST_IMAGES[rows], RATES[:, rows])
+    return np.stack([ops.convert_to_numpy(part) for part in images])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_rows_that_share_a_call_of_fixed_size_have_their_own_results(sampler, al
 
 
 def test_a_batch_that_is_on_the_device_may_stay_there(sampler, alone):
-    on_device = ops.convert_to_tensor(IMAGES[[0, 7]])
-    noisy, _ = sampler.advance(on_device, RATES[:, [0, 7]])
+    on_device = [ops.convert_to_tensor(images[[0, 7]]) for images in (IMAGES, LAST_IMAGES)]
+    noisy, _ = sampler.advance(*on_device, RATES[:, [0, 7]])
     assert keras.ops.is_tensor(noisy)
     np.testing.assert_array_equal(ops.convert_to_numpy(noisy)[1], alone[7][0])

@@ -1,12 +1,15 @@
-"""A flower is a function of (bundle, seed, steps): bit for bit, whatever shares its batch."""
+"""A flower is a function of (bundle, seed, steps, sampler): bit for bit, whatever shares its batch."""
 
 import numpy as np
 import pytest
 from keras import ops
 
+from model.backend import compile_function
 from model.bundle import load_bundle
+from model.diffusion import denoise, mix
 from model.noise import starting_noise
 from model.sampling import Sampler
+from model.schedule import Rates
 from tests.bundles import make_tiny_bundle
 
 STEPS = 6
@@ -38,29 +41,61 @@ def test_the_same_bits_in_a_batch_of_any_size_at_every_place(sampler, alone, cou
 
 
 def test_rows_at_different_points_of_different_trajectories_share_a_call(sampler):
-    plans = [(3, 2), (4, 5), (5, 9), (6, 5)]  # seed, steps
-    images = np.stack([starting_noise(seed, 16) for seed, _ in plans])
-    tables = [sampler.bundle.schedule.step_rates(steps) for _, steps in plans]
+    plans = [(3, 2, "ddim"), (4, 5, "multistep"), (5, 9, "ddim"), (6, 5, "ddim"), (6, 5, "multistep")]
+    images = np.stack([starting_noise(seed, 16) for seed, _, _ in plans])
+    predicted = np.zeros_like(images)
+    tables = [sampler.bundle.schedule.step_rates(steps, kind) for _, steps, kind in plans]
     finished = {}
     for position in range(9):
         # A row that is done goes round again: whatever it does must not show in the others.
         rates = np.stack([table[position % len(table)] for table in tables])[None]
-        images, predicted = sampler.advance(images, rates)
-        for row, (seed, steps) in enumerate(plans):
+        images, predicted = sampler.advance(images, predicted, rates)
+        for row, (seed, steps, kind) in enumerate(plans):
             if position + 1 == steps:
-                finished[seed, steps] = sampler.to_uint8(predicted)[row]
-    for seed, steps in plans:
-        np.testing.assert_array_equal(finished[seed, steps], sampler.sample([seed], steps)[0])
+                finished[seed, steps, kind] = sampler.to_uint8(predicted)[row]
+    for seed, steps, kind in plans:
+        np.testing.assert_array_equal(finished[seed, steps, kind], sampler.sample([seed], steps, kind)[0])
+
+
+@pytest.mark.parametrize(("steps", "same"), [(1, True), (3, True), (4, False), (20, False)])
+def test_the_multistep_sampler_gives_other_pixels_from_four_steps_on(sampler, steps, same):
+    images = [sampler.sample([7], steps, kind) for kind in ("ddim", "multistep")]
+    assert np.array_equal(*images) == same
+
+
+def test_ddim_beside_multisteps_has_the_bits_of_plain_ddim(sampler):
+    """Held to the formula of DDIM without any correction, compiled by itself."""
+    bundle = sampler.bundle
+
+    def network(inputs):
+        return bundle.network(inputs, training=False)
+
+    def plain(images, rates):
+        signal, noise, next_signal, next_noise = (ops.reshape(rates[:, column], (-1, 1, 1, 1)) for column in range(4))
+        noises, images = denoise(network, images, Rates(signal, noise))
+        return mix(images, noises, Rates(next_signal, next_noise))
+
+    seeds = (1, 2)
+    images = expected = np.stack([starting_noise(seed, 16) for seed in seeds])
+    predicted = np.zeros_like(images)
+    compiled = compile_function(plain)
+    tables = [bundle.schedule.step_rates(8, kind) for kind in ("ddim", "multistep")]
+    for rates in np.stack(tables, axis=1):
+        images, predicted = sampler.advance(images, predicted, rates[None])
+        expected = compiled(ops.convert_to_tensor(expected), ops.convert_to_tensor(rates))
+    np.testing.assert_array_equal(ops.convert_to_numpy(images)[0], ops.convert_to_numpy(expected)[0])
+    assert not np.array_equal(ops.convert_to_numpy(images)[1], ops.convert_to_numpy(expected)[1])
 
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_many_steps_in_a_call_are_many_calls(sampler, monkeypatch, on_device):
     monkeypatch.setattr(sampler, "_loops_on_device", on_device)
     images = np.stack([starting_noise(seed, 16) for seed in (1, 2)])
-    rates = np.repeat(sampler.bundle.schedule.step_rates(4)[:, None], 2, axis=1)
-    together = sampler.advance(images, rates)
+    predicted = np.zeros_like(images)
+    rates = np.repeat(sampler.bundle.schedule.step_rates(4, "multistep")[:, None], 2, axis=1)
+    together = sampler.advance(images, predicted, rates)
     for step in rates:
-        images, predicted = sampler.advance(images, step[None])
+        images, predicted = sampler.advance(images, predicted, step[None])
     for one, other in zip(together, (images, predicted), strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
 

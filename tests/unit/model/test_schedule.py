@@ -49,9 +49,10 @@ def test_the_backend_computes_what_numpy_computes(shift):
 @pytest.mark.parametrize("steps", [1, 2, 20, 1000])
 def test_each_step_begins_where_the_one_before_ended(steps):
     rates = Schedule().step_rates(steps)
-    assert rates.shape == (steps, 4)
+    assert rates.shape == (steps, 5)
+    assert not rates[:, 4].any()
     assert rates.dtype == np.float32
-    np.testing.assert_array_equal(rates[1:, :2], rates[:-1, 2:])
+    np.testing.assert_array_equal(rates[1:, :2], rates[:-1, 2:4])
     assert rates[0, 0] == np.float32(0.02)
     assert rates[-1, 2] == np.float32(0.95)
 
@@ -78,3 +79,34 @@ def test_an_infinite_shift_is_refused():
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="steps"):
         Schedule().step_rates(0)
+
+
+def test_a_sampler_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="ddim, multistep, got 'heun'"):
+        Schedule().step_rates(20, "heun")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_too_few_multisteps_are_ddim(steps):
+    np.testing.assert_array_equal(Schedule().step_rates(steps, "multistep"), Schedule().step_rates(steps))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+@pytest.mark.parametrize("steps", [4, 20, 1000])
+def test_a_multistep_is_that_of_the_paper(steps, shift):
+    """DPM-Solver++(2M) as Lu et al. 2022 write it, algorithm 2, with its own names: on an image of one number."""
+    schedule = Schedule(log_snr_shift=shift)
+    rates = schedule.step_rates(steps, "multistep")
+    np.testing.assert_array_equal(rates[:, :4], schedule.step_rates(steps)[:, :4])
+    alpha, sigma = schedule.rates(np.linspace(1.0, 0.0, steps + 1))
+    lambdas = np.log(alpha / sigma)
+    assert rates[0, 4] == 0.0
+    random = np.random.default_rng(0)
+    for i in range(1, steps):
+        noisy, predicted, predicted_before = random.normal(size=3)
+        h = lambdas[i + 1] - lambdas[i]
+        r = (lambdas[i] - lambdas[i - 1]) / h
+        d = (1.0 + 1.0 / (2.0 * r)) * predicted - predicted_before / (2.0 * r)
+        theirs = sigma[i + 1] / sigma[i] * noisy - alpha[i + 1] * (np.exp(-h) - 1.0) * d
+        ddim = alpha[i + 1] * predicted + sigma[i + 1] * (noisy - alpha[i] * predicted) / sigma[i]
+        assert ddim + rates[i, 4] * (predicted - predicted_before) == pytest.approx(theirs, rel=1e-6, abs=1e-6)

@@ -23,9 +23,10 @@ class CountingSampler:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def advance(self, noisy_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         images = np.asarray(noisy_images)
-        assert rates.shape == (rates.shape[0], len(images), 4)
+        assert rates.shape == (rates.shape[0], len(images), 5)
+        assert np.asarray(last_images).shape == images.shape
         self.batches.append(len(images))
         advanced = images + np.float32(len(rates))
         return advanced, advanced
@@ -42,10 +43,10 @@ class PoisonedSampler(CountingSampler):
         self._poison = starting_noise(seed, SIZE)
         self._error = error or RuntimeError("poison")
 
-    def advance(self, noisy_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         if any(np.array_equal(image, self._poison) for image in np.asarray(noisy_images)):
             raise self._error
-        return super().advance(noisy_images, rates)
+        return super().advance(noisy_images, last_images, rates)
 
 
 class BrokenSampler(CountingSampler):
@@ -53,10 +54,10 @@ class BrokenSampler(CountingSampler):
 
     broken = False
 
-    def advance(self, noisy_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         if self.broken:
             raise RuntimeError("the device has fallen off the bus")
-        return super().advance(noisy_images, rates)
+        return super().advance(noisy_images, last_images, rates)
 
 
 class SmallDeviceSampler(CountingSampler):
@@ -70,10 +71,10 @@ class SmallDeviceSampler(CountingSampler):
     def shrink(self) -> None:
         self.most = self._most
 
-    def advance(self, noisy_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         if len(noisy_images) > self.most:
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return super().advance(noisy_images, rates)
+        return super().advance(noisy_images, last_images, rates)
 
 
 class HeldSampler(CountingSampler):
@@ -84,9 +85,9 @@ class HeldSampler(CountingSampler):
         self.hold = threading.Event()
         self.hold.set()
 
-    def advance(self, noisy_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    def advance(self, noisy_images: Any, last_images: Any, rates: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         assert self.hold.wait(10)
-        return super().advance(noisy_images, rates)
+        return super().advance(noisy_images, last_images, rates)
 
 
 def make_engine(

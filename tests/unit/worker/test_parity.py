@@ -7,6 +7,7 @@ from model.bundle import Bundle
 from model.noise import starting_noise
 from model.sampling import Sampler
 from worker.engine import Engine, Pixels
+from worker.protocol import SAMPLERS
 from worker.scheduler import Scheduler
 from worker.trajectory import ImageKey, Trajectory
 
@@ -59,7 +60,8 @@ def test_a_crowded_mixed_batch_gives_everyones_own_bits(
     wanted: list[ImageKey] = []
     for number in range(16):
         steps = int(random.integers(1, 51))
-        keys = [ImageKey(int(random.integers(0, 2**53)) + k, steps) for k in range(int(random.integers(1, 4)))]
+        seeds = [int(random.integers(0, 2**53)) + k for k in range(int(random.integers(1, 4)))]
+        keys = [ImageKey(seed, steps, SAMPLERS[number % 2]) for seed in seeds]
         crowd.scheduler.enter(str(number), keys)
         wanted += keys
         for _ in range(int(random.integers(0, 12))):
@@ -71,7 +73,7 @@ def test_a_crowded_mixed_batch_gives_everyones_own_bits(
     assert crowd.moved, "nobody was ever moved to another slot"
     assert sorted(crowd.done) == sorted(wanted)
     for key in wanted:
-        alone = sampler.sample([key.seed], key.steps)[0]
+        alone = sampler.sample([key.seed], key.steps, key.sampler)[0]
         np.testing.assert_array_equal(crowd.done[key], alone, err_msg=f"{key}")
 
 
@@ -79,10 +81,12 @@ def test_a_crowded_mixed_batch_gives_everyones_own_bits(
 def test_a_row_has_the_same_floats_in_a_batch_of_any_size(tiny_bundle: Bundle, sampler: Sampler, count: int) -> None:
     """Stricter than pixels, whose rounding to 8 bits would hide most differences."""
     images = np.stack([starting_noise(seed, tiny_bundle.image_size) for seed in range(count)])
-    rates = np.stack([tiny_bundle.schedule.step_rates(steps)[0] for steps in range(1, count + 1)])
-    together = [np.asarray(array) for array in sampler.advance(images, rates[None])]
+    rates = np.stack([tiny_bundle.schedule.step_rates(steps, "multistep")[-1] for steps in range(1, count + 1)])
+    last_images = images * 0.5
+    together = [np.asarray(array) for array in sampler.advance(images, last_images, rates[None])]
     for row in range(count):
-        alone = sampler.advance(images[row : row + 1], rates[None, row : row + 1])
+        here = slice(row, row + 1)
+        alone = sampler.advance(images[here], last_images[here], rates[None, here])
         for array, lonely in zip(together, alone, strict=True):
             np.testing.assert_array_equal(array[row : row + 1], np.asarray(lonely))
 
@@ -91,3 +95,4 @@ def test_the_images_differ_at_all(sampler: Sampler) -> None:
     """Or the test above could not fail."""
     assert not np.array_equal(sampler.sample([1], 5), sampler.sample([2], 5))
     assert not np.array_equal(sampler.sample([1], 5), sampler.sample([1], 6))
+    assert not np.array_equal(sampler.sample([1], 5), sampler.sample([1], 5, "multistep"))

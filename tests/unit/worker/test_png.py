@@ -13,8 +13,12 @@ def test_an_image_says_how_to_make_it_again() -> None:
     found = read_metadata(data)
     assert found["bouquet:bundle"] == "flowers64"
     assert found["bouquet:bundle-hash"] == "ab" * 32
-    assert (found["bouquet:seed"], found["bouquet:steps"]) == ("7", "20")
+    assert (found["bouquet:seed"], found["bouquet:steps"], found["bouquet:sampler"]) == ("7", "20", "ddim")
     assert found["Software"].startswith("Bouquet ")
+
+
+def test_an_image_names_the_sampler_it_comes_from() -> None:
+    assert reproduction_metadata("flowers64", "ab" * 32, 7, 20, "multistep")["bouquet:sampler"] == "multistep"
 
 
 def test_the_pixels_are_kept() -> None:

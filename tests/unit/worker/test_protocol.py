@@ -1,15 +1,18 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import model.schedule
 from worker.protocol import (
     MAX_COUNT,
     MAX_SEED,
     MAX_STEPS,
+    SAMPLERS,
     FailureReason,
     GenerationRequest,
     GenerationResult,
@@ -17,6 +20,7 @@ from worker.protocol import (
     ImageRecord,
     Progress,
     ProtocolError,
+    SamplerName,
     WorkerReadiness,
     enqueue_options,
     image_name,
@@ -26,19 +30,20 @@ from worker.protocol import (
 
 steps = st.integers(1, MAX_STEPS)
 seeds = st.integers(0, MAX_SEED)
+samplers = st.sampled_from(SAMPLERS)
 revisions = st.text("0123456789abcdef", min_size=12, max_size=12)
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> GenerationRequest:
     count = draw(st.integers(1, MAX_COUNT))
-    return GenerationRequest(draw(steps), draw(st.integers(0, MAX_SEED - count + 1)), count)
+    return GenerationRequest(draw(steps), draw(st.integers(0, MAX_SEED - count + 1)), count, draw(samplers))
 
 
 @st.composite
 def records(draw: st.DrawFn) -> ImageRecord:
     seed = draw(seeds)
-    name = image_name(draw(revisions), seed, draw(steps))
+    name = image_name(draw(revisions), seed, draw(steps), draw(samplers))
     sides, size = st.integers(1, 4096), st.integers(1, 10**9)
     digest = draw(st.text("0123456789abcdef", min_size=64, max_size=64))
     return ImageRecord(seed, name, draw(sides), draw(sides), draw(size), digest)
@@ -47,6 +52,18 @@ def records(draw: st.DrawFn) -> ImageRecord:
 @given(requests())
 def test_a_request_survives_the_queue(request: GenerationRequest) -> None:
     assert GenerationRequest.from_kwargs(json.loads(json.dumps(request.to_kwargs()))) == request
+
+
+def test_a_job_from_before_there_was_a_choice_is_ddim_and_written_as_then() -> None:
+    kwargs = {"steps": 20, "seed": 7, "count": 2}
+    request = GenerationRequest.from_kwargs(kwargs)
+    assert request == GenerationRequest(20, 7, 2, "ddim")
+    assert request.to_kwargs() == kwargs
+    assert image_name("0123456789ab", 7, 20) == image_name("0123456789ab", 7, 20, "ddim") == "0123456789ab-7-20.png"
+
+
+def test_both_sides_know_the_same_samplers() -> None:
+    assert get_args(model.schedule.SamplerName) == SAMPLERS
 
 
 @given(requests())
@@ -71,6 +88,9 @@ def test_image_k_has_seed_plus_k(request: GenerationRequest) -> None:
         ({"steps": 1, "seed": 1, "count": 0}, "count"),
         ({"steps": 1, "seed": 1, "count": 65}, "count"),
         ({"steps": 1, "seed": 1}, "count"),
+        ({"steps": 1, "seed": 1, "count": 1, "sampler": "DDIM"}, "sampler"),
+        ({"steps": 1, "seed": 1, "count": 1, "sampler": None}, "sampler"),
+        ({"steps": 1, "seed": 1, "count": 1, "sampler": ["ddim"]}, "sampler"),
         ({"steps": 1, "seed": 1, "count": 1, "prompt": "rose"}, "prompt"),
         ([1, 2, 3], "request"),
         (None, "request"),
@@ -83,9 +103,10 @@ def test_a_bad_request_names_its_field(kwargs: object, field: str) -> None:
     assert str(caught.value).startswith(f"{field}: ")
 
 
-@given(revisions, seeds, steps)
-def test_an_image_name_can_be_read_back(revision: str, seed: int, count: int) -> None:
-    assert parse_image_name(image_name(revision, seed, count)) == ImageAddress(revision, seed, count)
+@given(revisions, seeds, steps, samplers)
+def test_an_image_name_can_be_read_back(revision: str, seed: int, count: int, sampler: SamplerName) -> None:
+    address = ImageAddress(revision, seed, count, sampler)
+    assert parse_image_name(image_name(revision, seed, count, sampler)) == address
 
 
 @given(st.text())
@@ -110,6 +131,11 @@ def test_what_is_not_an_image_name_is_refused(text: str) -> None:
         "0123456789ab-7-1001.png",
         "0123456789ab-9007199254740992-20.png",
         "0123456789ab-7-20.png\n",
+        "0123456789ab-7-20-ddim.png",
+        "0123456789ab-7-20-Multistep.png",
+        "0123456789ab-7-20-multistep-multistep.png",
+        "0123456789ab-7-20multistep.png",
+        "0123456789ab-7-20-.png",
         "0123456789ab-٧-20.png",
         "../../etc/passwd",
         "0123456789ab-7-20.png/../x",
