@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MAX_RACES: Final = 20
 
 CLAIM_TTL: Final = RESULT_TTL
-"""Seconds from the submission on. A finished job is kept as long from its end on, so it outlives its claim."""
+"""Seconds from the submission on. A finished job has to be kept as long from its end on, and so outlives its claim."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,8 +39,10 @@ class Claim:
 class Claims:
     """Keeps claims in Redis, under the hash of their keys."""
 
-    def __init__(self, connection: AsyncRedis) -> None:
+    def __init__(self, connection: AsyncRedis, ttl: int = CLAIM_TTL) -> None:
+        """`ttl`: seconds that a claim lives."""
         self._redis = connection
+        self._ttl = ttl
 
     async def submit(
         self,
@@ -64,7 +66,7 @@ class Claims:
                     if held is not None and held != replacing:
                         return held
                     pipeline.multi()
-                    pipeline.set(name, json.dumps(dataclasses.asdict(claim)), ex=CLAIM_TTL)
+                    pipeline.set(name, json.dumps(dataclasses.asdict(claim)), ex=self._ttl)
                     write(pipeline)
                     await pipeline.execute()
                     return None

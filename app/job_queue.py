@@ -28,6 +28,7 @@ from rq.utils import now, utcformat
 from app.job_ids import is_job_id
 from app.request_ids import current_request_id
 from worker.protocol import (
+    FAILURE_TTL,
     JOB_FUNCTION,
     QUEUE_NAME,
     RESULT_TTL,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 QUEUE_KEY: Final = f"rq:queue:{QUEUE_NAME}"
 STARTED_KEY: Final = f"rq:wip:{QUEUE_NAME}"
+
+FAILED_KEPT: Final = FAILURE_TTL // RESULT_TTL
+"""How many times as long as others failed jobs are kept."""
 
 JOBS_KEY: Final = "bouquet:jobs"
 """Sorted set, all scores 0, of the ids of all jobs: in the order of their names, which is that of their creation."""
@@ -90,7 +94,9 @@ class JobEnded(Exception):  # noqa: N818 (a fact, not a fault)
 class JobQueue:
     """Puts jobs into RQ's queue, and reads and cancels them. Safe for use by many tasks at once."""
 
-    def __init__(self, connection: AsyncRedis, blocking: redis.Redis) -> None:
+    def __init__(self, connection: AsyncRedis, blocking: redis.Redis, job_ttl: int = RESULT_TTL) -> None:
+        """`job_ttl`: seconds for which the jobs that are put here are kept once they have ended."""
+        self._ttl = job_ttl
         self._redis = connection
         self._blocking = blocking
         self._queue = Queue(QUEUE_NAME, connection=blocking, serializer=JSONSerializer)
@@ -114,11 +120,9 @@ class JobQueue:
         job.set_status(JobStatus.FINISHED, pipeline=blocking_pipeline)
         pipeline.zadd(JOBS_KEY, {job_id: 0})
         job.save(pipeline=blocking_pipeline)
-        job.cleanup(RESULT_TTL, pipeline=blocking_pipeline, remove_from_queue=False)
-        FinishedJobRegistry(queue=self._queue).add(job, RESULT_TTL, pipeline=blocking_pipeline)
-        Result.create(
-            job, Result.Type.SUCCESSFUL, RESULT_TTL, return_value=result.to_json(), pipeline=blocking_pipeline
-        )
+        job.cleanup(self._ttl, pipeline=blocking_pipeline, remove_from_queue=False)
+        FinishedJobRegistry(queue=self._queue).add(job, self._ttl, pipeline=blocking_pipeline)
+        Result.create(job, Result.Type.SUCCESSFUL, self._ttl, return_value=result.to_json(), pipeline=blocking_pipeline)
         queued = _queued(job, request)
         return dataclasses.replace(
             queued, status=JobStatus.FINISHED, started_at=job.started_at, ended_at=job.ended_at, result=result
@@ -174,7 +178,7 @@ class JobQueue:
 
     async def sweep(self) -> int:
         """Takes the jobs that have expired off the list of jobs; returns how many. Looks at old ones only."""
-        oldest_kept = f"{(time.time_ns() // 1_000_000) - RESULT_TTL * 1000:012x}"
+        oldest_kept = f"{(time.time_ns() // 1_000_000) - self._ttl * 1000:012x}"
         start, swept = "-", 0
         while True:
             ids: list[bytes] = await cast(
@@ -222,7 +226,7 @@ class JobQueue:
             pipeline.multi()
             job.cancel(pipeline=pipeline)
             pipeline.hset(job.key, "ended_at", utcformat(now()))
-            job.cleanup(RESULT_TTL, pipeline=pipeline)
+            job.cleanup(self._ttl, pipeline=pipeline)
             pipeline.execute()
         if status is JobStatus.STARTED:
             # Suppressed: the worker has just let go of it. What it finishes is refused, for the job is canceled.
@@ -233,6 +237,7 @@ class JobQueue:
     def _create(self, job_id: str, request: GenerationRequest) -> Job:
         options = enqueue_options(request)
         options["timeout"] = options.pop("job_timeout")
+        options |= {"result_ttl": self._ttl, "failure_ttl": FAILED_KEPT * self._ttl}
         # So that the worker's lines about the job can name the request that it came from.
         meta = {"request_id": request_id} if (request_id := current_request_id.get()) is not None else {}
         return self._queue.create_job(JOB_FUNCTION, kwargs=request.to_kwargs(), job_id=job_id, meta=meta, **options)

@@ -116,9 +116,9 @@ async def _open_state(settings: Settings, store: ImageStore, metrics: FrontEndMe
     blocking = redis.Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
     )
-    queue = JobQueue(connection, blocking)
+    queue = JobQueue(connection, blocking, settings.job_ttl)
     meter = LoadMeter(connection)
-    submitter = Submitter(connection, queue, meter, store, settings.queue_limit)
+    submitter = Submitter(connection, queue, meter, store, settings.queue_limit, settings.job_ttl)
     hub = EventHub(connection, queue, meter)
     metrics.watch_readers(lambda: hub.readers)
     tasks = [asyncio.create_task(_sweep(queue)), asyncio.create_task(hub.run())]

@@ -187,9 +187,12 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
         304: NOT_MODIFIED,
         **problems(
             ProblemCode.IMAGE_NOT_FOUND,
-            ProblemCode.UNAUTHORIZED,
-            ProblemCode.INTERNAL_ERROR,
+            ProblemCode.JOB_CANCELED,
+            ProblemCode.QUEUE_FULL,
+            ProblemCode.JOB_FAILED,
+            ProblemCode.FLOWER_PENDING,
             ProblemCode.STORE_UNAVAILABLE,
+            *ALWAYS,
         ),
     },
 )
@@ -203,13 +206,21 @@ async def get_image(
         ),
     ],
 ) -> Response:
-    """The PNG at its exact address. What is there never changes."""
+    """The PNG at its exact address. What is there never changes.
+
+    An image that is not kept any more is made again, as a flower is, as long as its bundle is the one that is served.
+    """
     try:
         address = parse_image_name(name)
     except ProtocolError:
         raise _image_not_found(name) from None
-    picture = await _state(request).service.image(address)
+    state = _state(request)
+    if (picture := await state.service.image(address)) is not None:
+        state.metrics.picture(hit=True)
+    else:
+        picture = await state.service.image_again(address, state.settings.wait_limit)
     if picture is None:
+        state.metrics.picture(hit=False)
         raise _image_not_found(name)
     return picture_response(request, picture, FOR_EVER)
 
@@ -266,7 +277,6 @@ async def get_model(request: Request) -> Response:
     )
 
 
-
 @router.get(
     "/metrics",
     response_class=Response,
@@ -281,6 +291,7 @@ async def get_metrics(request: Request) -> Response:
     """Requests, queue, workers, images: docs/operations.md explains each. Answers without Redis, too."""
     body, media_type = await _state(request).exposition.write(request.headers.get("accept", ""))
     return Response(body, headers={"Cache-Control": "no-store", "Content-Type": media_type})
+
 
 @router.get(
     "/health/live",

@@ -36,6 +36,7 @@ _FIRST_PAUSE: Final = 0.01
 _LAST_PAUSE: Final = 0.2
 _READ_AT_ONCE: Final = 100
 _READ_AT_MOST: Final = 1000
+_AGE_OF_A_REVISION: Final = 1.0
 
 
 class FlowerService:
@@ -179,6 +180,18 @@ class FlowerService:
         if (picture := await self.image(address)) is not None:
             return picture
         raise _no_picture(job)
+
+    async def image_again(self, address: ImageAddress, wait_seconds: float) -> bytes | None:
+        """The PNG at an exact address, computed again if it is not kept any more; None if another bundle is served.
+
+        Raises what `flower` raises.
+        """
+        load = await self._meter.look()
+        if load.revision != address.revision:
+            load = await self._meter.look(max_age=_AGE_OF_A_REVISION)
+        if load.revision != address.revision:
+            return None
+        return await self.flower(address, wait_seconds)
 
     async def picture_of(self, job: Job) -> bytes:
         """The PNG of an ended job of one image. Raises ApiError if there is none."""

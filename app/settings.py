@@ -16,6 +16,7 @@ PREFIX: Final = "BOUQUET_"
 WORKER_SETTINGS: Final = frozenset(
     {
         "BOUQUET_BEAT_SECONDS",
+        "BOUQUET_IMAGES_MAX_BYTES",
         "BOUQUET_JOBS_HELD",
         "BOUQUET_LEASE_SECONDS",
         "BOUQUET_MAINTENANCE_SECONDS",
@@ -66,6 +67,12 @@ class Settings(BaseSettings):
         default=500_000,
         ge=1,
         description="Image-steps that may wait in the queue; what does not fit is answered with 429.",
+    )
+    job_ttl: int = Field(
+        default=24 * 3600,
+        ge=60,
+        le=366 * 24 * 3600,
+        description="Seconds for which an ended job can be asked for; a failed one seven times as long.",
     )
     wait_limit: float = Field(
         default=30.0,

@@ -16,7 +16,7 @@ from app.job_view import STATUSES
 from app.queue_load import LoadMeter, QueueLoad
 from app.schemas import JobStatus
 from app.stored import stored_result
-from worker.protocol import GenerationRequest, GenerationResult
+from worker.protocol import RESULT_TTL, GenerationRequest, GenerationResult
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -41,13 +41,19 @@ class Submitter:
     """Decides what a request becomes, and writes it. Nothing is written of what is refused."""
 
     def __init__(
-        self, connection: AsyncRedis, queue: JobQueue, meter: LoadMeter, store: ImageStore, queue_limit: int
+        self,
+        connection: AsyncRedis,
+        queue: JobQueue,
+        meter: LoadMeter,
+        store: ImageStore,
+        queue_limit: int,
+        job_ttl: int = RESULT_TTL,
     ) -> None:
         self._redis = connection
         self._queue = queue
         self._meter = meter
         self._store = store
-        self._claims = Claims(connection)
+        self._claims = Claims(connection, job_ttl)
         self._limit = queue_limit
 
     async def submit(self, request: GenerationRequest) -> JobRecord:

@@ -95,7 +95,8 @@ def _work(
     unique_name = f"{name}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     worker = BatchWorker(settings, connection, unique_name, lambda: opener(settings))
     try:
-        worker.work(burst=burst, logging_level=None)
+        with _retention(settings, connection):
+            worker.work(burst=burst, logging_level=None)
     except (BundleError, StoreError) as error:
         print(f"bouquet worker: {error}", file=sys.stderr)
         return UNUSABLE_EXIT_CODE
@@ -103,6 +104,18 @@ def _work(
         print(f"bouquet worker: {error}", file=sys.stderr)
         return BROKEN_EXIT_CODE
     return worker.exit_code
+
+
+def _retention(settings: WorkerSettings, connection: redis.Redis) -> contextlib.AbstractContextManager[object]:
+    """What keeps the store to its size, if it is one that we keep."""
+    from worker.directory_store import DirectoryStore
+    from worker.retention import Retention
+    from worker.store import open_store
+
+    store = open_store(settings.store_location)
+    if not isinstance(store, DirectoryStore):
+        return contextlib.nullcontext()
+    return Retention(store.root, settings.images_max_bytes, connection)
 
 
 def _wait_for(connection: redis.Redis) -> bool:

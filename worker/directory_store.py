@@ -15,6 +15,7 @@ from worker.store import StoreError
 
 _INCOMING: Final = ".incoming"
 _STALE_SECONDS: Final = 3600.0
+_USE_SECONDS: Final = 60.0
 
 
 class DirectoryStore:
@@ -56,7 +57,9 @@ class DirectoryStore:
         path = self.path(name)
         with _explained("read", path):
             try:
-                return path.read_bytes()
+                with path.open("rb") as file:
+                    _note_use(file.fileno())
+                    return file.read()
             except FileNotFoundError:
                 return None
 
@@ -84,6 +87,17 @@ class DirectoryStore:
                         path.unlink()
                         removed += 1
         return removed
+
+
+def _note_use(descriptor: int) -> None:
+    """Dates an image to now, once a minute at most: those used least recently are removed first (retention.py).
+
+    Its time of modification says nothing else, since no image ever changes. In a folder that is read-only here, those
+    made first are removed first.
+    """
+    if time.time() - os.fstat(descriptor).st_mtime > _USE_SECONDS:
+        with contextlib.suppress(OSError):
+            os.utime(descriptor)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "BOUQUET_"
@@ -18,6 +18,7 @@ FRONT_END_SETTINGS: Final = frozenset(
         "BOUQUET_API_KEYS",
         "BOUQUET_CORS_ORIGINS",
         "BOUQUET_HOST",
+        "BOUQUET_JOB_TTL",
         "BOUQUET_PORT",
         "BOUQUET_PUBLIC_IMAGES",
         "BOUQUET_QUEUE_LIMIT",
@@ -74,6 +75,11 @@ class WorkerSettings(BaseSettings):
     )
     store_seconds: float = Field(
         default=5.0, ge=0, le=600, description="Seconds for which a store that refuses an image is tried again."
+    )
+    images_max_bytes: ByteSize = Field(
+        default=ByteSize(10_000_000_000),
+        ge=0,
+        description="Size that the images of a store in a folder are kept to; 0: no limit.",
     )
 
     @classmethod
