@@ -22,6 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import errors, page, reference, routes
 from app.access import Access
 from app.event_hub import EventHub
+from app.head_limit import HeadLimit
 from app.head_requests import HeadRequests
 from app.job_queue import JobQueue
 from app.metrics import Exposition, FrontEndMetrics
@@ -91,6 +92,7 @@ def _middleware(settings: Settings, metrics: FrontEndMetrics) -> list[Middleware
         Middleware(RequestIds),
         Middleware(Access, metrics=metrics),
         Middleware(SecurityHeaders),
+        Middleware(HeadLimit),
         *([cors] if settings.cors_origins else []),
         Middleware(ApiKeys, keys=keys, public_images=settings.public_images),
         Middleware(HeadRequests),
