@@ -32,6 +32,8 @@ UNREACHABLE_EXIT_CODE: Final = 69
 """The queue's Redis does not answer (EX_UNAVAILABLE of sysexits.h)."""
 INTERRUPTED_EXIT_CODE: Final = 130
 _REDIS_PATIENCE_SECONDS: Final = 30.0
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that runs Python keeps others waiting: the next tick comes before all bookkeeping (usually 5 ms)."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -91,6 +93,7 @@ def _work(
     from worker.opening import open_workshop as open_production_workshop
     from worker.store import StoreError
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     opener = open_workshop or open_production_workshop
     unique_name = f"{name}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     worker = BatchWorker(settings, connection, unique_name, lambda: opener(settings))

@@ -1,8 +1,8 @@
 """An RQ worker that runs many jobs at once, in one process and without forking: RQ's loop around a Workshop.
 
 Its life: `bootstrap` loads the model and warms it up, RQ's `work` waits for a job and hands it to `execute_job`, which
-takes more as they come and returns when none is left. The main thread does all the booking, while ticks run in another;
-the thread of the LeaseKeeper renews the leases.
+takes more as they come and returns when none is left. The main thread does all the booking; ticks are planned, run and
+committed in the workshop's, which never waits for Redis; the thread of the LeaseKeeper renews the leases.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from worker import rq_internals
 from worker.drain import jobs_to_finish
 from worker.engine import EngineError
 from worker.lease_keeper import LeaseKeeper
+from worker.logs import about
+from worker.order_book import JobEnd, Succeeded
 from worker.progress import ProgressBoard
 from worker.protocol import (
     MODEL_KEY,
@@ -44,7 +46,7 @@ from worker.protocol import (
 )
 from worker.rq_internals import Finish, GenerationJob, GenerationQueue, Lease, RefusedError
 from worker.settings import WorkerSettings
-from worker.workshop import JobEnd, Succeeded, Workshop
+from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +121,7 @@ class BatchWorker(BaseWorker):
         self._hurry = False
         self._draining = False
         self._closed_to_others = False
+        self._tick_seen: float | None = None
         self._suspended = False
         self._peers = 1
         self._pause_until = 0.0
@@ -153,6 +156,7 @@ class BatchWorker(BaseWorker):
                 log.warning("the queue does not answer (%s); trying again", error)
                 time.sleep(_PAUSE_AFTER_ERROR)
         self._keeper.start()
+        self.workshop.start()
         log.info("worker %s is ready: %d slots, %.0f image-steps a second", self.name, self.workshop.slots, self._rate)
 
     def teardown(self) -> None:
@@ -160,7 +164,10 @@ class BatchWorker(BaseWorker):
         self.workshop.close()
         self._keeper.stop()
         try:
-            self.connection.delete(worker_ready_key(self.name))
+            with self.connection.pipeline(transaction=False) as pipeline:
+                pipeline.delete(worker_ready_key(self.name))
+                self.workshop.metrics.publish(pipeline, self.name)
+                pipeline.execute()
             super().teardown()
         except redis.RedisError as error:
             log.warning("cannot sign off: %s", error)
@@ -288,28 +295,23 @@ class BatchWorker(BaseWorker):
             raise StopRequested from error
 
     def _turn(self) -> None:
-        """One tick at most, and the bookkeeping beside it."""
+        """All the bookkeeping that there is to do now, beside the ticks; then waits a little for more."""
+        tick = self.workshop.tick_began
+        if tick is None or tick != self._tick_seen:
+            self._tick_seen = tick
+            self._keeper.pulse()
         self._obey()
         self._end_late_jobs()
         if self._stop_requested:
             self._drain()
-        tick_before = self.workshop.tick_began
-        self.workshop.begin_tick()
+        self._finishes += [self._finish_of(end) for end in self.workshop.take_ends() if end.job_id in self._held]
         self._book()
         self._show_progress()
         self._show_previews()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()
-        if self._admit() and self.workshop.tick_began is None:
-            return
-        began = time.monotonic()
-        while not self.workshop.wait(_POLL_SECONDS):
-            if self._admit() or time.monotonic() - began > _PAUSE_AFTER_ERROR:
-                break
-        ends = self.workshop.end_tick()
-        if self.workshop.tick_began is None or self.workshop.tick_began != tick_before:
-            self._keeper.pulse()
-        self._finishes += [self._finish_of(end) for end in ends if end.job_id in self._held]
+        if not self._admit() and self._held:
+            self.workshop.wait(_POLL_SECONDS)
 
     def _admit(self) -> bool:
         """Takes jobs from the queue, if there is room for more; returns whether there were any."""
@@ -359,10 +361,12 @@ class BatchWorker(BaseWorker):
                 self._let_go(lapsed.lease)
             timeout = lease.job.timeout if lease.job.timeout and lease.job.timeout > 0 else math.inf
             self._held[lease.job_id] = _Held(lease, time.monotonic() + timeout)
+            if not lease.job.starts:
+                self.workshop.metrics.begin_job(lease.job_id, lease.job.created_at.timestamp())
             try:
                 self.workshop.enter(lease.job_id, lease.job.request())
             except RefusedError as error:
-                log.warning("job %s is refused: %s", lease.job_id, error)
+                log.warning("job %s is refused: %s", lease.job_id, error, extra=about(lease.job))
                 self._finishes.append(Finish(lease, reason=error.reason))
         return bool(leases)
 
@@ -390,9 +394,13 @@ class BatchWorker(BaseWorker):
                 continue
             self._forget(end.lease)
             if end.result is not None:
-                log.info("job %s: %d images in %.2f s", job_id, len(end.result.images), end.result.run_seconds)
+                seconds, images = end.result.run_seconds, len(end.result.images)
+                self.workshop.metrics.job_succeeded(job_id, seconds)
+                log.info("job %s: %d images in %.2f s", job_id, images, seconds, extra=about(end.lease.job))
             elif end.reason is not None:
-                log.warning("job %s failed: %s: %s", job_id, end.reason.code, end.reason.detail)
+                code, detail = end.reason.code, end.reason.detail
+                self.workshop.metrics.job_failed(job_id, code)
+                log.warning("job %s failed: %s: %s", job_id, code, detail, extra={"code": code} | about(end.lease.job))
 
     def _obey(self) -> None:
         """Carries out what other threads have asked for."""
@@ -423,7 +431,8 @@ class BatchWorker(BaseWorker):
 
     def _let_go(self, lease: Lease) -> None:
         """Drops a job that is no longer ours: it was canceled, or another worker has it."""
-        log.info("job %s was canceled or has gone to another worker", lease.job_id)
+        self.workshop.metrics.job_lost(lease.job_id)
+        log.info("job %s was canceled or has gone to another worker", lease.job_id, extra=about(lease.job))
         self._forget(lease)
         try:
             rq_internals.abandon(self, [lease])
@@ -474,6 +483,7 @@ class BatchWorker(BaseWorker):
             if lease.job_id in lost:
                 self._let_go(lease)
             else:
+                self.workshop.metrics.job_given_back(lease.job_id)
                 self._forget(lease)
 
     def _show_progress(self) -> None:
@@ -516,6 +526,8 @@ class BatchWorker(BaseWorker):
         with self.connection.pipeline(transaction=False) as pipeline:
             pipeline.set(worker_ready_key(self.name), readiness.to_json(), ex=lease_seconds)
             pipeline.set(MODEL_KEY, json.dumps(opened.description))
+            self.workshop.metrics.serve(opened.revision, self.workshop.slots)
+            self.workshop.metrics.publish(pipeline, self.name)
             pipeline.scard(WORKERS_BY_QUEUE_KEY % QUEUE_NAME)
             self._peers = max(1, pipeline.execute()[-1])
         self._suspended = rq_internals.is_suspended(self)

@@ -9,7 +9,6 @@ import base64
 import dataclasses
 import hashlib
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,9 +41,10 @@ class ServedBundle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What the store has of a job's images already."""
+    """What the store has of some of a job's images already."""
 
     job_id: str
+    keys: tuple[ImageKey, ...]
     found: dict[ImageKey, ImageRecord]
 
 
@@ -84,7 +84,7 @@ class ImageWriter:
         bundle: ServedBundle,
         *,
         patience: float,
-        events: queue.Queue[WriterEvent | None],
+        report: Callable[[WriterEvent], None],
         threads: int = 2,
     ) -> None:
         """Makes the pool.
@@ -93,13 +93,13 @@ class ImageWriter:
             store: where the images are.
             bundle: what they are made with.
             patience: seconds for which a store that refuses an image is tried again.
-            events: where LookedUp, Stored, NotStored and Shown go.
+            report: is called with each event, in the threads of the pool, several of which may do so at a time.
             threads: how many work at a time.
         """
         self._store = store
         self._bundle = bundle
         self._patience = patience
-        self._events = events
+        self._report = report
         self._hurry = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="images")
 
@@ -129,7 +129,7 @@ class ImageWriter:
                     found[key] = self._record(key, data)
         except Exception:  # then the images are computed; if the store is really broken, storing them says so
             log.warning("cannot look for the images of job %s in the store", job_id, exc_info=True)
-        self._events.put(LookedUp(job_id, found))
+        self._report(LookedUp(job_id, keys, found))
 
     def _read(self, keys: tuple[ImageKey, ...], read: Callable[[], Sequence[Pixels]]) -> None:
         try:
@@ -137,7 +137,7 @@ class ImageWriter:
         except Exception as error:
             log.exception("cannot read images from the device")
             for key in keys:
-                self._events.put(NotStored(key, "computation-failed", f"{type(error).__name__}: {error}"))
+                self._report(NotStored(key, "computation-failed", f"{type(error).__name__}: {error}"))
             return
         for key, pixels in zip(keys[1:], images[1:], strict=True):
             self._pool.submit(self._write, key, pixels)
@@ -150,12 +150,12 @@ class ImageWriter:
             )
             data = encode_png(pixels, metadata)
             self._put(self._name(key), data)
-            self._events.put(Stored(key, self._record(key, data)))
+            self._report(Stored(key, self._record(key, data)))
         except StoreError as error:
-            self._events.put(NotStored(key, "store-failed", str(error)))
+            self._report(NotStored(key, "store-failed", str(error)))
         except Exception as error:
             log.exception("cannot encode or store the image of seed %d, %d steps", key.seed, key.steps)
-            self._events.put(NotStored(key, "internal-error", f"{type(error).__name__}: {error}"))
+            self._report(NotStored(key, "internal-error", f"{type(error).__name__}: {error}"))
 
     def _show(self, shots: tuple[Shot, ...], read: Callable[[], Sequence[Pixels]]) -> None:
         previews = []
@@ -168,7 +168,7 @@ class ImageWriter:
                     previews.append((shot.job_id, Preview(shot.key.seed, shot.steps_done, shot.key.steps, text)))
         except Exception:  # nobody is harmed: the image itself is on its way
             log.warning("previews could not be made", exc_info=True)
-        self._events.put(Shown(tuple(previews)))
+        self._report(Shown(tuple(previews)))
 
     def _put(self, name: str, data: bytes) -> None:
         """Stores, trying again with growing pauses for as long as the patience lasts."""

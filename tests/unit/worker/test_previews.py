@@ -16,6 +16,7 @@ from PIL import Image
 from tests.unit.worker.samplers import SIZE, CountingSampler, make_engine, make_scheduler
 from worker.directory_store import DirectoryStore
 from worker.image_writer import ServedBundle
+from worker.order_book import Succeeded
 from worker.previews import PREVIEWS_A_SECOND, Pace, PreviewPlan
 from worker.protocol import (
     Ended,
@@ -28,7 +29,7 @@ from worker.protocol import (
     write_message,
 )
 from worker.trajectory import ImageKey, Trajectory
-from worker.workshop import Succeeded, Workshop
+from worker.workshop import Workshop
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(0, 20)), max_size=80))
@@ -120,9 +121,8 @@ def run(workshop: Workshop, job_id: str, request: GenerationRequest, watched: bo
     if watched:
         workshop.watch([job_id, "somebody-else"])
     while workshop.busy:
-        workshop.begin_tick()
-        workshop.wait(5)
-        ends = workshop.end_tick()
+        workshop.turn(5)
+        ends = workshop.take_ends()
         assert all(isinstance(end, Succeeded) for end in ends)
         previews += workshop.take_previews()
     workshop.watch([])

@@ -23,10 +23,12 @@ from tests.unit.worker.samplers import (
 from worker.directory_store import DirectoryStore
 from worker.engine import EngineError
 from worker.image_writer import ServedBundle
+from worker.order_book import Failed, JobEnd, Succeeded
 from worker.png import encode_png
 from worker.protocol import GenerationRequest, Progress, image_name
 from worker.store import StoreError
-from worker.workshop import Failed, JobEnd, Succeeded, Workshop
+from worker.trajectory import ImageKey
+from worker.workshop import Workshop
 
 BUNDLE = ServedBundle("counting", "ab" * 32, "abababababab", SIZE)
 
@@ -68,15 +70,26 @@ class Bench:
         self.workshop = Workshop(self.engine, make_scheduler(self.engine), self.store, BUNDLE, store_patience=patience)
 
     def turn(self) -> list[JobEnd]:
-        self.workshop.begin_tick()
-        self.workshop.wait(0.05)
-        return self.workshop.end_tick()
+        self.workshop.turn(0.05)
+        return self.workshop.take_ends()
 
     def run(self) -> dict[str, JobEnd]:
         ends: dict[str, JobEnd] = {}
 
         def done() -> bool:
             ends.update({end.job_id: end for end in self.turn()})
+            return not self.workshop.busy
+
+        poll(done, "the workshop is done")
+        return ends
+
+    def look_on(self) -> dict[str, JobEnd]:
+        """The same, while the workshop's own thread runs the ticks."""
+        ends: dict[str, JobEnd] = {}
+
+        def done() -> bool:
+            self.workshop.wait(0.05)
+            ends.update({end.job_id: end for end in self.workshop.take_ends()})
             return not self.workshop.busy
 
         poll(done, "the workshop is done")
@@ -198,14 +211,77 @@ def test_only_the_job_of_a_poisonous_image_fails(benches: list[Bench]) -> None:
 def test_a_canceled_job_ends_silently_and_its_mates_go_on(benches: list[Bench]) -> None:
     sampler = HeldSampler()
     made = bench(benches, sampler)
+    made.workshop.start()
     sampler.hold.clear()
     made.workshop.enter("gone", GenerationRequest(50, 1, 4))
     made.workshop.enter("stays", GenerationRequest(3, 3))
-    poll(lambda: not made.turn() and made.workshop.tick_began is not None, "a tick runs")
+    poll(lambda: made.workshop.tick_began is not None, "a tick runs")
     made.workshop.cancel("gone")
     sampler.hold.set()
-    assert list(made.run()) == ["stays"]
+    assert list(made.look_on()) == ["stays"]
     made.workshop.cancel("nobody")
+
+
+def test_ticks_follow_one_another_while_nobody_looks(benches: list[Bench]) -> None:
+    made = bench(benches)
+    made.workshop.start()
+    for number in range(20):
+        made.workshop.enter(f"job {number}", GenerationRequest(5, 10 * number, 3))
+    poll(lambda: len(made.store.images) == 60, "all images are in the store")
+    ends = made.look_on()
+    assert len(ends) == 20
+    assert all(isinstance(end, Succeeded) for end in ends.values())
+    assert not made.workshop.images_in_hand()
+
+
+def test_who_looks_on_is_told_of_a_broken_engine(benches: list[Bench]) -> None:
+    sampler = BrokenSampler()
+    made = bench(benches, sampler)
+    sampler.broken = True
+    made.workshop.start()
+    made.workshop.enter("job", GenerationRequest(10, 1, 2))
+    assert made.workshop.wait(10)
+    with pytest.raises(EngineError):
+        made.look_on()
+
+
+def test_an_image_made_elsewhere_is_left_alone_until_it_is_to_be_made_here(benches: list[Bench]) -> None:
+    made = bench(benches)
+    there, here = ImageKey(7, 5), ImageKey(8, 5)
+    made.workshop.enter("both", GenerationRequest(5, 7, 2), {there})
+    poll(lambda: not made.turn() and len(made.store.puts) == 1, "the other image is made")
+    assert made.store.puts == [image_name("abababababab", 8, 5)]
+    assert made.workshop.made_elsewhere() == {there}
+    assert made.workshop.remaining_image_steps("both") == 5
+    assert made.workshop.progress() == {"both": Progress(5, 1)}
+    made.workshop.make_here([there, here])
+    assert isinstance(made.run()["both"], Succeeded)
+    assert len(made.store.puts) == 2
+    assert made.workshop.made_elsewhere() == set()
+
+
+def test_an_image_that_has_been_made_elsewhere_is_taken_from_the_store(benches: list[Bench]) -> None:
+    made = bench(benches)
+    there = ImageKey(7, 5)
+    made.workshop.enter("one", GenerationRequest(5, 7), {there})
+    made.workshop.enter("two", GenerationRequest(5, 7), {there})
+    for _ in range(3):
+        assert made.turn() == []
+    made.store.images[image_name("abababababab", 7, 5)] = encode_png(np.zeros((SIZE, SIZE, 3), np.uint8), {})
+    made.workshop.make_here([there])
+    assert sorted(made.run()) == ["one", "two"]
+    assert made.sampler.batches == []
+    assert made.store.puts == []
+
+
+def test_an_image_that_is_made_here_already_is_not_waited_for(benches: list[Bench]) -> None:
+    sampler = HeldSampler()
+    made = bench(benches, sampler)
+    made.workshop.enter("first", GenerationRequest(5, 7))
+    poll(lambda: not made.turn() and bool(made.sampler.batches), "it is begun")
+    made.workshop.enter("second", GenerationRequest(5, 7), {ImageKey(7, 5)})
+    assert all(isinstance(end, Succeeded) for end in made.run().values())
+    assert len(made.store.puts) == 1
 
 
 def test_progress_and_remaining_work_are_known(benches: list[Bench]) -> None:
@@ -255,9 +331,8 @@ def test_a_folder_will_do_as_a_store(tmp_path: Path) -> None:
     ends: list[JobEnd] = []
 
     def done() -> bool:
-        workshop.begin_tick()
-        workshop.wait(0.05)
-        ends.extend(workshop.end_tick())
+        workshop.turn(0.05)
+        ends.extend(workshop.take_ends())
         return not workshop.busy
 
     poll(done, "the workshop is done")
