@@ -300,11 +300,12 @@ class BatchWorker(BaseWorker):
         if tick is None or tick != self._tick_seen:
             self._tick_seen = tick
             self._keeper.pulse()
+        # First of all: what has been done is not given back.
+        self._finishes += [self._finish_of(end) for end in self.workshop.take_ends() if end.job_id in self._held]
         self._obey()
         self._end_late_jobs()
         if self._stop_requested:
             self._drain()
-        self._finishes += [self._finish_of(end) for end in self.workshop.take_ends() if end.job_id in self._held]
         self._book()
         self._show_progress()
         self._show_previews()
