@@ -62,9 +62,10 @@ dev: $(DEV_STAMP) ## what `make test` needs
 # Whatever can be installed together is locked together: the smaller locks are held to the versions of the largest.
 lock: $(DEV_STAMP) ## the locks anew, after a change of pyproject.toml; `make upgrade` takes newer versions as well
 	@$(LOCK) --extra dev --output-file requirements/dev.txt >/dev/null
-	@$(LOCK) --extra cpu --constraints requirements/dev.txt --output-file requirements/cpu.txt >/dev/null
-	@$(LOCK) --extra gpu --extra train --constraints requirements/dev.txt --output-file requirements/gpu.txt >/dev/null
-	@$(LOCK) --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
+	@$(LOCK) --extra cpu --extra s3 --constraints requirements/dev.txt --output-file requirements/cpu.txt >/dev/null
+	@$(LOCK) --extra gpu --extra s3 --extra train --constraints requirements/dev.txt --output-file requirements/gpu.txt >/dev/null
+	@$(LOCK) --extra release --constraints requirements/dev.txt --output-file requirements/release.txt >/dev/null
+	@$(LOCK) --extra s3 --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
 
 upgrade:
 	$(MAKE) lock UPGRADE=--upgrade

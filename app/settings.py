@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -46,9 +47,12 @@ class Settings(BaseSettings):
         default=None,
         description="A Redis or Valkey to use instead of the embedded one: redis://, rediss:// or unix://.",
     )
+    redis_password_file: Path | None = Field(
+        default=None, description="A file whose first line is the password that BOUQUET_REDIS_URL leaves out."
+    )
     store: str | None = Field(
         default=None,
-        description="Where the images are: a folder. Default: `images` in the home folder.",
+        description="Where the images are: a folder, or s3://bucket/prefix. Default: `images` in the home folder.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
@@ -83,6 +87,10 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(),
         description="Keys, separated by commas, one of which every request needs (all but health). Empty: no key.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="A file with such keys, one a line or separated by commas; they count besides the others.",
     )
     public_images: bool = Field(
         default=False,
@@ -144,7 +152,7 @@ class Settings(BaseSettings):
         """Reads the BOUQUET_* variables; `overrides` (from the command line; None means not given) win.
 
         Raises:
-            SettingsError: a variable is unknown or has a bad value.
+            SettingsError: a secret's file cannot be used; a variable is unknown or has a bad value.
         """
         environ = os.environ if environ is None else environ
         given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
@@ -155,6 +163,14 @@ class Settings(BaseSettings):
             name: given[PREFIX + name.upper()] for name in cls.model_fields if given.get(PREFIX + name.upper())
         }
         values |= {name: value for name, value in overrides.items() if value is not None}
+        if (password_file := values.get("redis_password_file")) is not None:
+            if "redis_url" not in values:
+                raise SettingsError("BOUQUET_REDIS_PASSWORD_FILE: is for BOUQUET_REDIS_URL, which is not set.")
+            password = _first_line("BOUQUET_REDIS_PASSWORD_FILE", Path(password_file))
+            values["redis_url"] = _with_password(str(values["redis_url"]), password)
+        if (keys_file := values.get("api_keys_file")) is not None:
+            given_keys = values.get("api_keys", "")
+            values["api_keys"] = f"{given_keys},{_keys_in(Path(keys_file))}"
         try:
             return cls(**values)
         except ValidationError as error:
@@ -173,3 +189,32 @@ def _bad_values(error: ValidationError) -> Iterable[str]:
         name = PREFIX + str(problem["loc"][0]).upper()
         reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         yield f"{name}: {'must be ' if problem['msg'].startswith('Input should be') else ''}{reason}."
+
+
+def _first_line(variable: str, path: Path) -> str:
+    """The secret in a file. Raises SettingsError, without showing anything that is in it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{variable}: {path} cannot be read: {reason}.") from None
+    if not lines or not lines[0].strip():
+        raise SettingsError(f"{variable}: {path} has an empty first line, where the secret should be.")
+    return lines[0].strip()
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL of a queue with the password in it. Raises SettingsError if it has another one."""
+    parts = urlsplit(url)
+    if parts.password is not None and unquote(parts.password) != password:
+        raise SettingsError(
+            "BOUQUET_REDIS_PASSWORD_FILE: BOUQUET_REDIS_URL has a password already; give one of the two."
+        )
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{place}"))
+
+
+def _keys_in(path: Path) -> str:
+    """The keys in a file, separated by commas. Raises SettingsError if there are none."""
+    _first_line("BOUQUET_API_KEYS_FILE", path)
+    return ",".join(path.read_text(encoding="utf-8").split("\n"))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,6 +17,7 @@ PREFIX: Final = "BOUQUET_"
 FRONT_END_SETTINGS: Final = frozenset(
     {
         "BOUQUET_API_KEYS",
+        "BOUQUET_API_KEYS_FILE",
         "BOUQUET_CORS_ORIGINS",
         "BOUQUET_HOST",
         "BOUQUET_JOB_TTL",
@@ -41,7 +43,10 @@ class WorkerSettings(BaseSettings):
 
     home: Path = Field(default=Path(".bouquet"), description="Folder of the images, if BOUQUET_STORE names no other.")
     redis_url: str = Field(description="The Redis or Valkey of the queue: redis://, rediss:// or unix://.")
-    store: str | None = Field(default=None, description="Where the images are: a folder.")
+    redis_password_file: Path | None = Field(
+        default=None, description="A file whose first line is the password that BOUQUET_REDIS_URL leaves out."
+    )
+    store: str | None = Field(default=None, description="Where the images are: a folder, or s3://bucket/prefix.")
     bundle: Path | None = Field(default=None, description="The bundle that is served.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least important messages that are logged."
@@ -119,7 +124,7 @@ class WorkerSettings(BaseSettings):
         """Reads the BOUQUET_* variables; `overrides` (from the command line; None means not given) win.
 
         Raises:
-            SettingsError: a variable is unknown, missing or has a bad value.
+            SettingsError: a secret's file cannot be used; a variable is unknown, missing or has a bad value.
         """
         environ = os.environ if environ is None else environ
         given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
@@ -130,6 +135,11 @@ class WorkerSettings(BaseSettings):
             name: given[PREFIX + name.upper()] for name in cls.model_fields if given.get(PREFIX + name.upper())
         }
         values |= {name: value for name, value in overrides.items() if value is not None}
+        if (password_file := values.get("redis_password_file")) is not None:
+            if "redis_url" not in values:
+                raise SettingsError("BOUQUET_REDIS_PASSWORD_FILE: is for BOUQUET_REDIS_URL, which is not set.")
+            password = _first_line("BOUQUET_REDIS_PASSWORD_FILE", Path(password_file))
+            values["redis_url"] = _with_password(str(values["redis_url"]), password)
         try:
             return cls(**values)
         except ValidationError as error:
@@ -156,3 +166,26 @@ def _bad_values(error: ValidationError) -> Iterable[str]:
         else:
             must = "must be " if problem["msg"].startswith("Input should be") else ""
             yield f"{PREFIX}{str(problem['loc'][0]).upper()}: {must}{reason}."
+
+
+def _first_line(variable: str, path: Path) -> str:
+    """The secret in a file. Raises SettingsError, without showing anything that is in it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{variable}: {path} cannot be read: {reason}.") from None
+    if not lines or not lines[0].strip():
+        raise SettingsError(f"{variable}: {path} has an empty first line, where the secret should be.")
+    return lines[0].strip()
+
+
+def _with_password(url: str, password: str) -> str:
+    """The URL of a queue with the password in it. Raises SettingsError if it has another one."""
+    parts = urlsplit(url)
+    if parts.password is not None and unquote(parts.password) != password:
+        raise SettingsError(
+            "BOUQUET_REDIS_PASSWORD_FILE: BOUQUET_REDIS_URL has a password already; give one of the two."
+        )
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{place}"))

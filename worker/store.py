@@ -1,23 +1,13 @@
 """Where finished images are kept, by the name that says what made them.
 
 An image never changes, so storing one twice is harmless, and whoever finds one may serve it for ever. Standard library
-only: the front end reads images through this file.
+only, as long as the store is a folder: the front end reads images through this file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
-
-from worker.protocol import parse_image_name
-
-_INCOMING: Final = ".incoming"
-_STALE_SECONDS: Final = 3600.0
+from typing import Protocol
 
 
 class StoreError(Exception):
@@ -47,97 +37,24 @@ class ImageStore(Protocol):
         ...
 
 
-class DirectoryStore:
-    """Images in a folder: `<root>/<revision>/<two hex digits>/<name>`, at most some hundredth of them in one folder.
-
-    An image is written beside the others, flushed to the disk and then renamed, so that a reader sees all of it or
-    none, also after a crash or a full disk. Several processes, on several hosts, may share one folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        """Touches nothing: the folder is made when the first image comes."""
-        self.root = root
-
-    def path(self, name: str) -> Path:
-        """Where an image is, or would be. Raises ProtocolError for what is not an image name."""
-        address = parse_image_name(name)
-        return self.root / address.revision / f"{address.seed % 256:02x}" / name
-
-    def put(self, name: str, data: bytes) -> None:
-        path = self.path(name)
-        with _explained("write", path):
-            incoming = self.root / _INCOMING
-            incoming.mkdir(parents=True, exist_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=incoming, prefix=f"{name}.")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(temporary).unlink()
-                raise
-
-    def get(self, name: str) -> bytes | None:
-        path = self.path(name)
-        with _explained("read", path):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                return None
-
-    def exists(self, name: str) -> bool:
-        path = self.path(name)
-        with _explained("read", path):
-            try:
-                path.stat()
-            except FileNotFoundError:
-                return False
-            return True
-
-    def delete(self, name: str) -> None:
-        path = self.path(name)
-        with _explained("delete", path):
-            path.unlink(missing_ok=True)
-
-    def sweep(self, *, now: Callable[[], float] = time.time) -> int:
-        """Removes what writers that were killed left half written over an hour ago; returns how many files."""
-        incoming, removed = self.root / _INCOMING, 0
-        with _explained("sweep", incoming):
-            for path in list(incoming.iterdir()) if incoming.is_dir() else ():
-                with contextlib.suppress(FileNotFoundError):  # then another worker swept it
-                    if now() - path.stat().st_mtime > _STALE_SECONDS:
-                        path.unlink()
-                        removed += 1
-        return removed
-
-
-@contextlib.contextmanager
-def _explained(verb: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"Cannot {verb} {path} in the image store: {error.strerror or error}. "
-            "Check the folder that BOUQUET_STORE names: its permissions and its free space."
-        ) from error
-
-
 def open_store(location: str | Path) -> ImageStore:
-    """The store at a folder's path or a `file://` URL.
+    """The store at a folder's path, a `file://` URL or `s3://<bucket>/<prefix>`. Touches neither disk nor network.
 
     Raises:
-        StoreError: the location is of a kind that is not known.
+        StoreError: the location is of a kind that is not known, or that is not installed.
     """
     text = str(location)
+    if text.startswith("s3://"):
+        from worker.s3_store import open_s3_store
+
+        return open_s3_store(text)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
     elif "://" in text:
-        raise StoreError(f"BOUQUET_STORE: {text.split('://')[0]}:// is not a kind of store; name a folder instead.")
+        kind = text.split("://")[0]
+        raise StoreError(f"BOUQUET_STORE: {kind}:// is not a kind of store; name a folder, or s3://<bucket>/<prefix>.")
     if not text:
-        raise StoreError("BOUQUET_STORE: is empty; name a folder.")
+        raise StoreError("BOUQUET_STORE: is empty; name a folder, or s3://<bucket>/<prefix>.")
+    from worker.directory_store import DirectoryStore
+
     return DirectoryStore(Path(text).expanduser().absolute())

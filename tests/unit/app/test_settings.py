@@ -54,3 +54,31 @@ def test_a_refused_key_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({"BOUQUET_API_KEYS": "hunter2"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "keys").write_text("0123456789abcdef\nfedcba9876543210, 00112233445566778899\n")
+    settings = Settings.from_environ(
+        {
+            "BOUQUET_REDIS_URL": "redis://queue:6379",
+            "BOUQUET_REDIS_PASSWORD_FILE": str(tmp_path / "password"),
+            "BOUQUET_API_KEYS": "aaaaaaaaaaaaaaaa",
+            "BOUQUET_API_KEYS_FILE": str(tmp_path / "keys"),
+        }
+    )
+    assert settings.redis_url == "redis://:secret@queue:6379"
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    assert keys == ["aaaaaaaaaaaaaaaa", "0123456789abcdef", "fedcba9876543210", "00112233445566778899"]
+
+
+@pytest.mark.parametrize("variable", ["BOUQUET_API_KEYS_FILE", "BOUQUET_REDIS_PASSWORD_FILE"])
+def test_a_file_of_secrets_that_is_not_there_stops_the_start(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable}: .*nowhere cannot be read: No such file"):
+        Settings.from_environ({"BOUQUET_REDIS_URL": "redis://q", variable: str(tmp_path / "nowhere")})
+
+
+def test_an_empty_file_of_keys_does_not_open_the_doors(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n")
+    with pytest.raises(SettingsError, match=r"BOUQUET_API_KEYS_FILE: .* empty first line"):
+        Settings.from_environ({"BOUQUET_API_KEYS_FILE": str(tmp_path / "keys")})

@@ -8,10 +8,11 @@ import pytest
 from tests.unit.project.tree import ROOT, pyproject
 
 EXTRAS = {
-    "api": [],
-    "cpu": ["cpu"],
-    "gpu": ["gpu", "train"],
-    "dev": ["cpu", "jax", "train", "dev"],
+    "api": ["s3"],
+    "cpu": ["cpu", "s3"],
+    "gpu": ["gpu", "s3", "train"],
+    "dev": ["cpu", "jax", "s3", "train", "dev"],
+    "release": ["release"],
 }
 
 

@@ -91,7 +91,8 @@ def normalised(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("package", "extras"), [("app", ()), ("worker", ("cpu", "jax")), ("model", ("cpu", "jax", "train", "evaluate"))]
+    ("package", "extras"),
+    [("app", ()), ("worker", ("cpu", "jax", "s3")), ("model", ("cpu", "jax", "train", "evaluate"))],
 )
 def test_what_is_imported_is_declared(package: str, extras: tuple[str, ...]) -> None:
     distributions = metadata.packages_distributions()  # what is not installed goes by the name it is imported under

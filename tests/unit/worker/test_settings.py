@@ -63,3 +63,38 @@ def test_bad_settings_end_the_worker_at_once(
 )
 def test_the_compiled_batches(slots: int | None, on_gpu: bool, counts: tuple[int, ...]) -> None:
     assert tuple(choose_slot_counts(slots, on_gpu)) == counts
+
+
+def test_the_queues_password_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p@ss:w/rd\n")
+    file = {"BOUQUET_REDIS_PASSWORD_FILE": str(secret)}
+    settings = WorkerSettings.from_environ(
+        file | {"BOUQUET_REDIS_URL": "rediss://worker@queue:6380/1?ssl_ca_certs=/ca"}
+    )
+    assert settings.redis_url == "rediss://worker:p%40ss%3Aw%2Frd@queue:6380/1?ssl_ca_certs=/ca"
+    again = WorkerSettings.from_environ(file | {"BOUQUET_REDIS_URL": settings.redis_url})
+    assert again.redis_url == settings.redis_url, "a part that is started by another one gets both"
+    assert WorkerSettings.from_environ(file | URL).redis_url == "unix://:p%40ss%3Aw%2Frd@/tmp/s"
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "message"),
+    [
+        (None, "redis://q", r"BOUQUET_REDIS_PASSWORD_FILE: .*password cannot be read: No such file"),
+        (b"", "redis://q", r"BOUQUET_REDIS_PASSWORD_FILE: .*password has an empty first line"),
+        (b"\xff\n", "redis://q", r"BOUQUET_REDIS_PASSWORD_FILE: .*password cannot be read: it is not text"),
+        (b"other\n", "redis://:hunter2@q", r"BOUQUET_REDIS_PASSWORD_FILE: BOUQUET_REDIS_URL has a password already"),
+        (b"other\n", "", r"BOUQUET_REDIS_PASSWORD_FILE: is for BOUQUET_REDIS_URL, which is not set"),
+    ],
+)
+def test_a_password_file_that_cannot_be_used_is_named_and_not_shown(
+    tmp_path: Path, content: bytes | None, url: str, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "password").write_bytes(content)
+    environment = {"BOUQUET_REDIS_PASSWORD_FILE": str(tmp_path / "password"), "BOUQUET_REDIS_URL": url}
+    with pytest.raises(SettingsError, match=message) as caught:
+        WorkerSettings.from_environ(environment)
+    assert "other" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
