@@ -16,7 +16,9 @@ def compile_function(
     """Compile a pure function of tensors, once for each set of shapes it is called with.
 
     TensorFlow: graph mode, with XLA where there is a GPU (on CPUs XLA's convolutions are slower than the graph's).
-    JAX: jit. The arguments must be tensors or nested lists of them.
+    JAX: jit. The function's own ``if`` and ``for`` are Python's on both; loops over tensors are ``keras.ops.scan``. (So
+    TensorFlow need not read the source again to translate it: a run that compiles something new after hours would stop
+    at files that have been changed meanwhile.) The arguments must be tensors or nested lists of them.
 
     Args:
         function: what to compile.
@@ -27,9 +29,9 @@ def compile_function(
         import tensorflow as tf
 
         if accelerated():
-            return tf.function(function, jit_compile=True)
+            return tf.function(function, jit_compile=True, autograph=False)
         signature = None if shapes is None else [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-        return tf.function(function, input_signature=signature)
+        return tf.function(function, input_signature=signature, autograph=False)
     import jax
 
     return jax.jit(function)

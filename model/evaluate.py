@@ -9,7 +9,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from model.schedule import SamplerName
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -39,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steps", type=_steps, default=(20,), metavar="N,...",
         help=f"diffusion steps, 1 to {MAX_STEPS}, such as 1,2,4,8,20,50 (default 20)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sampler", type=_samplers, default=("ddim",), metavar="NAME,...",
+        help="kinds of steps: ddim, multistep, or both with a comma (default ddim)",
     )  # fmt: skip
     parser.add_argument("--size", type=int, help="side in pixels at which both are compared (default: the bundle's)")
     parser.add_argument(
@@ -112,7 +118,7 @@ def _evaluate(arguments: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     for skipped in dataset.skipped:
         say(f"skipped {skipped}")
     scorer = Scorer(extractors, dataset, size)
-    plan = Plan(arguments.steps, arguments.images, arguments.ranges, arguments.batch_size)
+    plan = Plan(arguments.steps, arguments.images, arguments.ranges, arguments.batch_size, arguments.sampler)
     interval = 0.5 if sys.stderr.isatty() else LOG_SECONDS
     with tqdm(total=plan.image_steps, unit="image-steps", unit_scale=True, mininterval=interval) as bar:
         return evaluate(Sampler(bundle), scorer, plan, arguments.out, bar.update, say)
@@ -126,6 +132,14 @@ def _steps(text: str) -> tuple[int, ...]:
     if not 1 <= steps[0] <= steps[-1] <= MAX_STEPS:
         raise argparse.ArgumentTypeError(f"each must be between 1 and {MAX_STEPS}, got {text}")
     return tuple(steps)
+
+
+def _samplers(text: str) -> tuple[SamplerName, ...]:
+    known = get_args(SamplerName)
+    names = text.split(",")
+    if not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of {' and '.join(known)}")
+    return tuple(name for name in known if name in names)
 
 
 def _fail(message: str, code: int = 1) -> int:

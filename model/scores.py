@@ -21,9 +21,9 @@ _DIGITS = 5
 _NAMES = {"kid": "KID", "precision": "precision", "recall": "recall", "memorised": "memorised"}
 
 
-def step_row(steps: int, ranges: Sequence[Figures]) -> dict[str, Any]:
-    """The row of one number of steps from the figures of its ranges of seeds."""
-    row: dict[str, Any] = {"steps": steps}
+def step_row(steps: int, ranges: Sequence[Figures], sampler: str = "ddim") -> dict[str, Any]:
+    """The row of one number of steps by one sampler, from the figures of its ranges of seeds."""
+    row: dict[str, Any] = {"steps": steps, "sampler": sampler}
     for name in ranges[0]:
         values = [figures[name] for figures in ranges]
         row[name] = {
@@ -45,9 +45,9 @@ def card_scores(protocol: dict[str, Any], photos: Figures, rows: Sequence[dict[s
 
 def scores_table(scores: dict[str, Any]) -> str:
     """The scores as a Markdown table, with a line on how they were measured."""
-    names = [name for name in scores["by_steps"][0] if name != "steps" and not name.endswith("_resampled")]
+    names = [name for name, value in scores["by_steps"][0].items() if _is_figure(name, value)]
     lines = [[" steps ", *(f" {_title(name)} " for name in names)], ["---"] * (len(names) + 1)]
-    lines += [[f" {row['steps']} ", *(f" {_cell(row[name])} " for name in names)] for row in scores["by_steps"]]
+    lines += [[f" {row_title(row)} ", *(f" {_cell(row[name])} " for name in names)] for row in scores["by_steps"]]
     photos = scores["photos"]
     lines.append([" photos ", *(f" {photos[name]:.4f} " if name in photos else " " for name in names)])
     table = "\n".join(f"|{'|'.join(cells)}|" for cells in lines)
@@ -65,12 +65,22 @@ def plot_scores(scores: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = scores["by_steps"]
-    kinds = [name for name in rows[0] if name.startswith("kid_") and not name.endswith("_resampled")]
+    kinds = [name for name, value in rows[0].items() if name.startswith("kid_") and _is_figure(name, value)]
     figure = Figure(figsize=(4.5 * len(kinds), 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        steps, figures = [row["steps"] for row in rows], [row[name] for row in rows]
-        means, spreads = [figure["mean"] for figure in figures], [figure["spread"] or 0.0 for figure in figures]
-        axes.errorbar(steps, means, yerr=spreads, marker="o", capsize=3, label="generated")
+        steps = sorted({row["steps"] for row in rows})
+        samplers = list(dict.fromkeys(_sampler_of(row) for row in rows))
+        for sampler in samplers:
+            own = [row for row in rows if _sampler_of(row) == sampler]
+            figures = [row[name] for row in own]
+            axes.errorbar(
+                [row["steps"] for row in own],
+                [figure["mean"] for figure in figures],
+                yerr=[figure["spread"] or 0.0 for figure in figures],
+                marker="o",
+                capsize=3,
+                label="generated" if samplers == ["ddim"] else f"generated, {sampler}",
+            )
         axes.axhline(scores["photos"][name], color="0.5", linestyle="--", label="photos")
         axes.set(title=_title(name), xlabel="diffusion steps", xscale="log")
         # From 0, as far as photos are not below it: an unbiased estimate of nothing is so half of the time.
@@ -81,6 +91,21 @@ def plot_scores(scores: dict[str, Any], path: Path) -> None:
         axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+def row_title(row: dict[str, Any]) -> str:
+    """What a row is of: ``20``, or ``20 multistep``."""
+    return str(row["steps"]) if _sampler_of(row) == "ddim" else f"{row['steps']} {_sampler_of(row)}"
+
+
+def _sampler_of(row: dict[str, Any]) -> str:
+    """Cards from before there was a choice do not say."""
+    sampler: str = row.get("sampler", "ddim")
+    return sampler
+
+
+def _is_figure(name: str, value: Any) -> bool:
+    return isinstance(value, dict) and not name.endswith("_resampled")
 
 
 def _title(name: str) -> str:

@@ -83,6 +83,19 @@ def test_several_numbers_of_steps_are_scored_in_order(evaluated: Callable[..., d
     assert len({row["kid_lite0"]["mean"] for row in scores["by_steps"]}) == 3
 
 
+def test_both_samplers_are_scored_side_by_side(
+    evaluated: Callable[..., dict[str, Any]], bundle: Path, tmp_path: Path
+) -> None:
+    scores = evaluated("--steps", "2,6", "--sampler", "multistep,ddim", "--ranges", "1", "--out", str(tmp_path))
+    rows = scores["by_steps"]
+    # At two steps there is nothing to tell them apart.
+    assert [(row["steps"], row["sampler"]) for row in rows] == [(2, "ddim"), (6, "ddim"), (6, "multistep")]
+    flowers = Sampler(load_bundle(bundle)).sample(range(8), 6, "multistep")
+    assert rows[2]["kid_lite0"]["mean"] == round(kid(colours(made_photos(1, 10)), colours(flowers)), 5)
+    assert rows[1]["kid_lite0"] != rows[2]["kid_lite0"]
+    assert (tmp_path / "samples-0006-multistep.png").exists()
+
+
 def test_how_it_was_measured_is_told(evaluated: Callable[..., dict[str, Any]]) -> None:
     protocol = evaluated("--size", "8")["protocol"]
     counts = {"images": 8, "seed_ranges": 3, "image_size": 8, "real_photos": 10, "train_photos": 12}
@@ -149,6 +162,7 @@ def test_people_get_a_table_and_progress(bundle: Path, data: Path, capsys: Captu
         ("--steps", "1,1001", "each must be between 1 and 1000"),
         ("--steps", "few", "no list of whole numbers"),
         ("--steps", "1,,2", "no list of whole numbers"),
+        ("--sampler", "heun", "'heun' is no list of ddim and multistep"),
         ("--images", "3", "--images must be at least 4"),
         ("--ranges", "0", "--ranges must be at least 1"),
         ("--batch-size", "0", "--batch-size must be at least 1"),

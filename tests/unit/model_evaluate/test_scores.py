@@ -41,10 +41,25 @@ def test_the_table_has_a_line_for_each_number_of_steps_and_one_for_the_photos() 
     assert "409 photos" in scores_table(scores)
 
 
+def test_the_table_tells_the_samplers_apart() -> None:
+    rows = [step_row(5, FIGURES[:1]), step_row(5, FIGURES[:1], "multistep")]
+    lines = scores_table(card_scores(PROTOCOL, PHOTOS, rows)).splitlines()
+    assert lines[2:4] == [
+        "| 5 | 0.1000 | 0.5000 | 0.2500 | 0.0000 |",
+        "| 5 multistep | 0.1000 | 0.5000 | 0.2500 | 0.0000 |",
+    ]
+    del rows[0]["sampler"]  # as in cards from before there was a choice
+    assert scores_table(card_scores(PROTOCOL, PHOTOS, rows)).splitlines()[2] == lines[2]
+
+
 @pytest.mark.parametrize("kinds", [1, 2])
 def test_the_plot_has_a_panel_for_each_kind_of_features(tmp_path: Path, kinds: int) -> None:
     other = {"kid_inception75": 0.3} if kinds == 2 else {}
-    rows = [step_row(steps, [{**figures, **other} for figures in FIGURES]) for steps in (1, 4, 20)]
+    rows = [
+        step_row(steps, [{**figures, **other} for figures in FIGURES], sampler)
+        for steps in (1, 4, 20)
+        for sampler in ("ddim", "multistep")[: 1 + (steps > 1)]
+    ]
     plot_scores(card_scores(PROTOCOL, {**PHOTOS, **other}, rows), tmp_path / "plots" / "scores.png")
     with Image.open(tmp_path / "plots" / "scores.png") as picture:
         assert picture.size == (540 * kinds, 432)
