@@ -106,7 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         served = ServedBundle("light", CONTENT_HASH, REVISION, SIZE)
         store = open_store(settings.store_location)
         workshop = Workshop(engine, scheduler, store, served, store_patience=settings.store_seconds)
-        return OpenWorkshop(workshop, {"name": "light", "revision": REVISION}, REVISION)
+        description = {"name": "light", "content_hash": CONTENT_HASH, "revision": REVISION, "image_size": SIZE}
+        return OpenWorkshop(workshop, description, REVISION)
 
     return run(settings, options.name, open_workshop)
 
