@@ -46,7 +46,7 @@ def job_view(record: JobRecord, load: QueueLoad) -> schemas.Job:
         created_at=record.created_at,
         started_at=started_at,
         finished_at=finished_at,
-        request=schemas.Request(**record.request.to_kwargs()),
+        request=schemas.Request.model_validate(record.request.to_kwargs()),
         progress=_progress(record, status),
         queue=_place(record, load) if status is JobStatus.QUEUED else None,
         images=[_image(image) for image in record.result.images] if record.result else [],

@@ -1,4 +1,4 @@
-"""Answers that are pictures: whole PNGs with a strong ETag, or 304."""
+"""Answers that are pictures: whole files with a strong ETag, or 304."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ FOR_A_DAY: Final = "public, max-age=86400"
 def picture_response(
     request: Request, picture: bytes, cache_control: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """200 with the PNG, or 304 if the client has it. The ETag is the SHA-256 of the bytes, as in a Job's `sha256`."""
+    """200 with the picture, a PNG or a WebP, or 304 if the client has it.
+
+    The ETag is the SHA-256 of the bytes, as in a Job's `sha256`.
+    """
     etag = f'"{hashlib.sha256(picture).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": cache_control} | (headers or {})
     if none_match(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    return Response(picture, media_type="image/png", headers=headers)
+    media_type = "image/webp" if picture.startswith(b"RIFF") else "image/png"
+    return Response(picture, media_type=media_type, headers=headers)

@@ -21,6 +21,8 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 
 PICTURE: Final[dict[str, Any]] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
+ANIMATION: Final[dict[str, Any]] = {"image/webp": {"schema": {"type": "string", "format": "binary"}}}
+
 EVENTS: Final[dict[str, Any]] = {
     "text/event-stream": {
         "schema": {

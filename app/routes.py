@@ -14,10 +14,10 @@ from app.events import open_stream
 from app.job_view import image_url
 from app.negotiation import preferred_wait, wants_picture
 from app.pictures import FOR_A_DAY, FOR_EVER, picture_response
-from app.reference import ALWAYS, EVENTS, LOCATION, METRICS, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
+from app.reference import ALWAYS, ANIMATION, EVENTS, LOCATION, METRICS, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
 from app.service import job_not_found
 from app.state import State
-from worker.protocol import ImageAddress, ProtocolError, parse_image_name
+from worker.protocol import GenerationRequest, ImageAddress, ProtocolError, parse_image_name
 
 router = APIRouter()
 
@@ -258,9 +258,53 @@ async def get_flower(
     503 `flower-pending` with Retry-After if it takes longer than the server lets a request wait.
     """
     state = _state(request)
-    address = ImageAddress(await state.service.served_revision(), seed, query.steps, query.sampler)
+    after = query.after if query.after != query.steps else None
+    revision = await state.service.served_revision()
+    address = ImageAddress(revision, seed, query.steps, query.sampler, after=after or 0)
     picture = await state.service.flower(address, state.settings.wait_limit)
     return picture_response(request, picture, FOR_A_DAY, {"Content-Location": image_url(address.name)})
+
+
+@router.get(
+    "/morphs/{seed}-{toward}.webp",
+    response_class=Response,
+    summary="Fetch the way from one flower to another",
+    tags=["flowers"],
+    responses={
+        200: {"description": "An animated WebP, without loss.", "content": ANIMATION, "headers": PICTURE_HEADERS},
+        304: NOT_MODIFIED,
+        **problems(
+            ProblemCode.NOT_FOUND,
+            ProblemCode.IMAGE_NOT_FOUND,
+            ProblemCode.JOB_CANCELED,
+            ProblemCode.INVALID_REQUEST,
+            ProblemCode.QUEUE_FULL,
+            ProblemCode.JOB_FAILED,
+            ProblemCode.FLOWER_PENDING,
+            ProblemCode.NOT_READY,
+            ProblemCode.STORE_UNAVAILABLE,
+            *ALWAYS,
+        ),
+    },
+)
+async def get_morph(
+    request: Request,
+    seed: Annotated[schemas.AddressSeed, Path()],
+    toward: Annotated[schemas.AddressSeed, Path(description="Another seed.", examples=[8])],
+    query: Annotated[schemas.MorphQuery, Query()],
+) -> Response:
+    """An animation whose first frame is the flower of one seed and whose last is that of another.
+
+    Between them the starting noises are interpolated on the arc (spherically). All frames are one job in the queue.
+    503 `flower-pending` with Retry-After if it takes longer than the server lets a request wait.
+    """
+    if seed == toward:
+        complaint = FieldError("toward", "must be another seed than the first")
+        raise ApiError(ProblemCode.INVALID_REQUEST, f"{complaint.field}: {complaint.message}.", errors=[complaint])
+    state = _state(request)
+    wish = GenerationRequest(query.steps, seed, query.frames, query.sampler, toward)
+    animation = await state.service.morph(await state.service.served_revision(), wish, state.settings.wait_limit)
+    return picture_response(request, animation, FOR_A_DAY)
 
 
 @router.get(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS, SamplerName
 
 DEFAULT_STEPS: Final = 20
+DEFAULT_FRAMES: Final = 16
 MAX_PAGE: Final = 100
 
 
@@ -100,10 +101,14 @@ class Request(BaseModel):
     seed: int
     count: int
     sampler: SamplerName = "ddim"
+    toward: int | None = Field(default=None, description="Of a morph: the seed that it leads to, in `count` images.")
+    after: int | None = Field(
+        default=None, description="Of an image that is looked at on its way: after how many of its steps."
+    )
 
 
 class Progress(BaseModel):
-    """How far the job is. `steps_total` = steps x count."""
+    """How far the job is. `steps_total` = steps x count (after x count where that is given)."""
 
     steps_done: int = Field(ge=0)
     steps_total: int = Field(ge=1)
@@ -217,6 +222,32 @@ class FlowerQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     steps: AddressInteger = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS, description="Denoising steps.")
+    sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
+    after: AddressInteger | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_STEPS,
+        description="The flower as it is predicted after so many of its steps; all of them if it is not given.",
+    )
+
+    @field_validator("after")
+    @classmethod
+    def _check_after(cls, after: int | None, info: ValidationInfo) -> int | None:
+        steps = info.data.get("steps")
+        if after is not None and steps is not None and after > steps:
+            raise ValueError(f"must be at most {steps}, the number of steps")
+        return after
+
+
+class MorphQuery(BaseModel):
+    """How to make the morph."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    frames: AddressInteger = Field(
+        default=DEFAULT_FRAMES, ge=2, le=MAX_COUNT, description="Images on the way, both flowers included."
+    )
+    steps: AddressInteger = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS, description="Denoising steps of each.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
 
 

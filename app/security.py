@@ -64,7 +64,7 @@ class ApiKeys:
     def __init__(self, app: ASGIApp, keys: Iterable[str], public_images: bool) -> None:
         self._app = app
         self._digests = [_digest(key) for key in keys]
-        self._public = ("/health/", "/images/", "/flowers/") if public_images else ("/health/",)
+        self._public = ("/health/", "/images/", "/flowers/", "/morphs/") if public_images else ("/health/",)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._digests or scope["path"].startswith(self._public):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from anyio import to_thread
 
+from app.animation import animate
 from app.claims import fingerprint
 from app.errors import ApiError, FieldError, ProblemCode
 from app.job_ids import is_job_id
@@ -168,24 +169,44 @@ class FlowerService:
         All who ask for the same flower at the same time wait for one job.
         Raises ApiError `flower-pending` if it is not there in time; asking again finds the job under way.
         """
-        picture = await self.image(address)
-        self._metrics.picture(hit=picture is not None)
-        if picture is not None:
-            return picture
-        request = GenerationRequest(address.steps, address.seed, sampler=address.sampler)
-        record = await self._submitter.submit_once(
-            f"flower {address.name}", fingerprint(address.name), request, again=True
-        )
+        request = GenerationRequest(address.steps, address.seed, sampler=address.sampler, after=address.after or None)
+        [picture] = await self._made(address.revision, request, f"flower {address.name}", wait_seconds)
+        return picture
+
+    async def morph(self, revision: str, request: GenerationRequest, wait_seconds: float) -> bytes:
+        """The animation of a request with `toward`, by the served bundle, computed if need be; as `flower` does."""
+        key = f"morph {revision} {request.steps} {request.sampler} {request.seed} {request.toward} {request.count}"
+        return animate(await self._made(revision, request, key, wait_seconds))
+
+    async def _made(self, revision: str, request: GenerationRequest, key: str, wait_seconds: float) -> list[bytes]:
+        """The files of a request's images; the first who asks for them makes a job of it, which has the key."""
+        names = [image.name(revision) for image in request.image_keys]
+        pictures = await to_thread.run_sync(self._all_of, names)
+        self._metrics.picture(hit=pictures is not None)
+        if pictures is not None:
+            return pictures
+        record = await self._submitter.submit_once(key, fingerprint(*names), request, again=True)
         job = await self.wait(await self._view(record), wait_seconds)
-        if (picture := await self.image(address)) is not None:
-            return picture
+        if (pictures := await to_thread.run_sync(self._all_of, names)) is not None:
+            return pictures
         raise _no_picture(job)
+
+    def _all_of(self, names: list[str]) -> list[bytes] | None:
+        """The files of these names, if all are in the store. Reads files."""
+        pictures = []
+        for name in names:
+            if (picture := self._store.get(name)) is None:
+                return None
+            pictures.append(picture)
+        return pictures
 
     async def image_again(self, address: ImageAddress, wait_seconds: float) -> bytes | None:
         """The PNG at an exact address, computed again if it is not kept any more; None if another bundle is served.
 
-        Raises what `flower` raises.
+        None, too, for a frame of a morph, which is made again with all of it. Raises what `flower` raises.
         """
+        if address.form != "png":
+            return None
         load = await self._meter.look()
         if load.revision != address.revision:
             load = await self._meter.look(max_age=_AGE_OF_A_REVISION)

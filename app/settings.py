@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     )
     public_images: bool = Field(
         default=False,
-        description="Whether images and flowers may be fetched without a key.",
+        description="Whether images, flowers and morphs may be fetched without a key.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

@@ -6,7 +6,8 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING, Final
 
-from worker.protocol import GenerationRequest, GenerationResult, ImageRecord, image_name
+from app.animation import webp_size
+from worker.protocol import GenerationRequest, GenerationResult, ImageRecord
 
 if TYPE_CHECKING:
     from worker.store import ImageStore
@@ -16,18 +17,19 @@ _PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 def stored_result(store: ImageStore, revision: str, request: GenerationRequest) -> GenerationResult | None:
     """The result of `request`, if all its images by bundle `revision` are in the store; else None. Reads files."""
-    names = [image_name(revision, seed, request.steps, request.sampler) for seed in request.image_seeds]
+    keys = request.image_keys
+    names = [key.name(revision) for key in keys]
     if not store.exists(names[0]) or not all(map(store.exists, names[1:])):
         return None
     images = []
-    for seed, name in zip(request.image_seeds, names, strict=True):
+    for key, name in zip(keys, names, strict=True):
         picture = store.get(name)
-        size = png_size(picture) if picture is not None else None
+        size = picture_size(picture) if picture is not None else None
         if picture is None or size is None:
             return None  # swept away in this moment, or damaged: the worker makes it again
         images.append(
             ImageRecord(
-                seed=seed,
+                seed=key.seed,
                 name=name,
                 width=size[0],
                 height=size[1],
@@ -36,6 +38,11 @@ def stored_result(store: ImageStore, revision: str, request: GenerationRequest) 
             )
         )
     return GenerationResult(revision, tuple(images), run_seconds=0.0)
+
+
+def picture_size(picture: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of a file from the store; None if it is damaged."""
+    return png_size(picture) or webp_size(picture)
 
 
 def png_size(picture: bytes) -> tuple[int, int] | None:

@@ -14,7 +14,6 @@ from app.job_ids import new_job_id
 from app.job_queue import JobQueue, JobRecord
 from app.job_view import STATUSES
 from app.queue_load import LoadMeter, QueueLoad
-from app.schemas import JobStatus
 from app.stored import stored_result
 from worker.protocol import RESULT_TTL, GenerationRequest, GenerationResult
 
@@ -33,8 +32,6 @@ LONGEST_RETRY: Final = 3600
 
 _AGE_OF_A_REFUSAL: Final = 0.1
 """Seconds by which the load may be old that a request is refused for. Not 0: refusing must stay cheap in a flood."""
-
-_NO_ANSWER: Final = (JobStatus.FAILED, JobStatus.CANCELED)
 
 
 class Submitter:
@@ -72,7 +69,7 @@ class Submitter:
     ) -> JobRecord:
         """The job that holds `key`, a new one if none does.
 
-        `again`: a job that failed or was canceled is no answer, and a new one takes its place.
+        `again`: what it made is not there, so a job that has ended is no answer, and a new one takes its place.
         Raises ApiError `queue-full`, or `idempotency-conflict` if the key's fingerprint is another one.
         """
         held = await self._claims.holder(key)
@@ -82,7 +79,7 @@ class Submitter:
                     detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
                     raise ApiError(ProblemCode.IDEMPOTENCY_CONFLICT, detail)
                 record = await self._queue.read(held.job_id)
-                if record is not None and not (again and STATUSES[record.status] in _NO_ANSWER):
+                if record is not None and not (again and STATUSES[record.status].is_terminal):
                     return record
             submission = await self._decide(request)
             claim = Claim(submission.job_id, fingerprint)

@@ -19,11 +19,11 @@ from model.schedule import RATE_COLUMNS, Schedule
 from worker.protocol import SamplerName
 from worker.scheduler import Tick
 from worker.slot_array import Canvas, Parked, SlotArray, fresh_canvas
-from worker.trajectory import Trajectory
+from worker.trajectory import ImageKey, Trajectory
 
 Tensor = Any
 Pixels = npt.NDArray[np.uint8]
-_OWN_SEED = 0
+_OWN_IMAGE = ImageKey(seed=0, steps=1)
 _MEASUREMENTS = 3
 
 
@@ -125,7 +125,7 @@ class Engine:
 
     def _own_canvas(self, count: int) -> Canvas:
         """An image of the engine's own, so many times."""
-        return Canvas(*(np.stack([image] * count) for image in fresh_canvas(_OWN_SEED, self._image_size)))
+        return Canvas(*(np.stack([image] * count) for image in fresh_canvas(_OWN_IMAGE, self._image_size)))
 
     def step_seconds(self, slot_count: int) -> float:
         """Measured seconds a step at a slot count, the last ticks counting most; 0 before `warm_up`."""
@@ -201,7 +201,7 @@ class Engine:
                     failures.append(Failure(row, error))
         if failures:
             try:
-                self._advance_alone(fresh_canvas(_OWN_SEED, self._image_size), self._rates_of(1))
+                self._advance_alone(fresh_canvas(_OWN_IMAGE, self._image_size), self._rates_of(1))
             except Exception as error:
                 raise EngineError(f"The network computes nothing any more: {error}") from cause
         return Canvas(*map(keras.ops.convert_to_tensor, canvas)), tuple(failures)

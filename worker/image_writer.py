@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from worker.png import encode_png, is_whole_png, reproduction_metadata
 from worker.previews import Shot
-from worker.protocol import ImageRecord, Preview, image_name
+from worker.protocol import ImageRecord, Preview
 from worker.store import ImageStore, StoreError
 from worker.trajectory import ImageKey
+from worker.webp import encode_webp, is_whole_webp
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class ImageWriter:
         try:
             for key in keys:
                 data = self._store.get(self._name(key))
-                if data is not None and is_whole_png(data, self._bundle.image_size):
+                if data is not None and _is_whole(key, data, self._bundle.image_size):
                     found[key] = self._record(key, data)
         except Exception:  # then the images are computed; if the store is really broken, storing them says so
             log.warning("cannot look for the images of job %s in the store", job_id, exc_info=True)
@@ -145,16 +146,13 @@ class ImageWriter:
 
     def _write(self, key: ImageKey, pixels: Pixels) -> None:
         try:
-            metadata = reproduction_metadata(
-                self._bundle.name, self._bundle.content_hash, key.seed, key.steps, key.sampler
-            )
-            data = encode_png(pixels, metadata)
+            data = self._encode(key, pixels)
             self._put(self._name(key), data)
             self._report(Stored(key, self._record(key, data)))
         except StoreError as error:
             self._report(NotStored(key, "store-failed", str(error)))
         except Exception as error:
-            log.exception("cannot encode or store the image of seed %d, %d steps", key.seed, key.steps)
+            log.exception("cannot encode or store the image of seed %s, %d steps", key.origin, key.steps)
             self._report(NotStored(key, "internal-error", f"{type(error).__name__}: {error}"))
 
     def _show(self, shots: tuple[Shot, ...], read: Callable[[], Sequence[Pixels]]) -> None:
@@ -182,9 +180,21 @@ class ImageWriter:
                     raise
                 pause *= 2
 
+    def _encode(self, key: ImageKey, pixels: Pixels) -> bytes:
+        if key.form == "webp":
+            return encode_webp(pixels)
+        metadata = reproduction_metadata(
+            self._bundle.name, self._bundle.content_hash, key.seed, key.steps, key.sampler, key.after
+        )
+        return encode_png(pixels, metadata)
+
     def _name(self, key: ImageKey) -> str:
-        return image_name(self._bundle.revision, key.seed, key.steps, key.sampler)
+        return key.name(self._bundle.revision)
 
     def _record(self, key: ImageKey, data: bytes) -> ImageRecord:
         size = self._bundle.image_size
         return ImageRecord(key.seed, self._name(key), size, size, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _is_whole(key: ImageKey, data: bytes, image_size: int) -> bool:
+    return is_whole_webp(data) if key.form == "webp" else is_whole_png(data, image_size)

@@ -80,7 +80,7 @@ class OrderBook:
         """Takes a job in; returns its images. Raises ValueError if it is here already."""
         if job_id in self._orders:
             raise ValueError(f"job {job_id} is here already")
-        keys = image_keys(request)
+        keys = request.image_keys
         self._orders[job_id] = Order(request, set(keys), time.monotonic())
         for key in keys:
             self._wanted_by.setdefault(key, set()).add(job_id)
@@ -101,7 +101,7 @@ class OrderBook:
         if order.wanted:
             return None
         del self._orders[job_id]
-        images = tuple(order.records[key] for key in sorted(order.records))
+        images = tuple(order.records[key] for key in order.request.image_keys)
         seconds = time.monotonic() - order.began
         return Succeeded(job_id, GenerationResult(self._revision, images, round(seconds, 6)))
 
@@ -109,8 +109,3 @@ class OrderBook:
         self._wanted_by[key].discard(job_id)
         if not self._wanted_by[key]:
             del self._wanted_by[key]
-
-
-def image_keys(request: GenerationRequest) -> tuple[ImageKey, ...]:
-    """The images that a request asks for, in the order of their seeds."""
-    return tuple(ImageKey(seed, request.steps, request.sampler) for seed in request.image_seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,17 +19,27 @@ _END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 def reproduction_metadata(
-    bundle_name: str, bundle_hash: str, seed: int, steps: int, sampler: SamplerName = "ddim"
+    bundle_name: str, bundle_hash: str, seed: int, steps: int, sampler: SamplerName = "ddim", after: int = 0
 ) -> dict[str, str]:
-    """The text chunks of an image: the bundle's name and hash, seed, steps, sampler and the software's version."""
-    return {
-        "Software": f"Bouquet {version('bouquet')}",
+    """The text chunks of an image: the bundle's name and hash, seed, steps, sampler and the software's version.
+
+    One that is not finished says after how many of its steps it is (`after`; 0: it is finished).
+    """
+    metadata = {
+        "Software": _software(),
         "bouquet:bundle": bundle_name,
         "bouquet:bundle-hash": bundle_hash,
         "bouquet:seed": str(seed),
         "bouquet:steps": str(steps),
         "bouquet:sampler": sampler,
     }
+    return metadata | {"bouquet:after": str(after)} if after else metadata
+
+
+@functools.cache
+def _software() -> str:
+    """Looked up once: it takes as long as encoding a small image."""
+    return f"Bouquet {version('bouquet')}"
 
 
 def encode_png(pixels: npt.NDArray[np.uint8], metadata: Mapping[str, str]) -> bytes:

@@ -85,7 +85,7 @@ class PreviewPlan:
     def finish(self, job_id: str, key: ImageKey) -> None:
         """Notes that an image is in the store, and so is to be shown as it is there, if that has not been done."""
         job = self._jobs.get(job_id)
-        if job is not None and key not in job.shown_whole:
+        if job is not None and key not in job.shown_whole and _has_previews(key):
             job.finished[key] = None
 
     def choose(self, trajectories: Iterable[Trajectory], now: float) -> list[Shot]:
@@ -96,7 +96,11 @@ class PreviewPlan:
             now: see Pace.
         """
         shots: list[Shot] = []
-        advanced = [row for row in trajectories if row.position and row.state is not TrajectoryState.CANCELED]
+        advanced = [
+            row
+            for row in trajectories
+            if row.position and row.state is not TrajectoryState.CANCELED and _has_previews(row.key)
+        ]
         room_for_all = self._pace.room(now)
         for job_id, job in sorted(self._jobs.items(), key=lambda item: item[1].pace.last):
             room = min(job.pace.room(now), room_for_all - len(shots))
@@ -107,7 +111,7 @@ class PreviewPlan:
 
     def _candidates(self, job_id: str, job: _Watched, advanced: list[Trajectory]) -> list[Shot]:
         """Finished images first, then those that were shown longest ago."""
-        stored = [Shot(job_id, key, key.steps, None) for key in job.finished]
+        stored = [Shot(job_id, key, key.last_step, None) for key in job.finished]
         rows = [row for row in advanced if job_id in row.jobs and row.key not in job.shown_whole]
         rows.sort(key=lambda row: (row.remaining > 0, job.shown_at.get(row.key, float("-inf")), row.key))
         return stored + [Shot(job_id, row.key, row.position, row) for row in rows if row.key not in job.finished]
@@ -117,5 +121,10 @@ class PreviewPlan:
         self._pace.let_pass(now)
         job.finished.pop(shot.key, None)
         job.shown_at[shot.key] = now
-        if shot.steps_done == shot.key.steps:
+        if shot.steps_done == shot.key.last_step:
             job.shown_whole.add(shot.key)
+
+
+def _has_previews(key: ImageKey) -> bool:
+    """Not those of a morph: a preview says its seed, and does not know of images between two."""
+    return key.form == "png"

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 QUEUE_NAME: Final = "bouquet"
 """The RQ queue of all generation jobs. One queue a worker: with two, RQ dequeues without its intermediate list."""
@@ -29,6 +29,9 @@ SamplerName = Literal["ddim", "multistep"]
 """How the steps of an image follow from one another; the first is what a request without a word on it means."""
 
 SAMPLERS: Final[tuple[SamplerName, ...]] = get_args(SamplerName)
+
+ImageForm = Literal["png", "webp"]
+"""The kind of file, and the end of its name. PNGs say in text chunks how to make them again; a WebP is for a morph."""
 
 WORKER_METRICS_INDEX: Final = "bouquet:worker-metrics"
 """Sorted set of the workers that have told their figures; the score is when they lapse, in seconds since 1970."""
@@ -59,7 +62,13 @@ WATCH_SECONDS: Final = 6
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 _REVISION = re.compile(r"[0-9a-f]{12}")
-_IMAGE_NAME = re.compile(r"([0-9a-f]{12})-(0|[1-9][0-9]{0,15})-([1-9][0-9]{0,3})(?:-(multistep))?\.png", re.ASCII)
+_SEED = r"(0|[1-9][0-9]{0,15})"
+_STEPS = r"([1-9][0-9]{0,3})"
+_IMAGE_NAME = re.compile(
+    rf"([0-9a-f]{{12}})-{_SEED}(?:to{_SEED}at([1-9][0-9]?)of([1-9][0-9]?))?"
+    rf"-{_STEPS}(?:-(multistep))?(?:-after{_STEPS})?\.(png|webp)",
+    re.ASCII,
+)
 
 
 class ProtocolError(ValueError):
@@ -110,12 +119,50 @@ def _check_fields(
     return values
 
 
+_OPTIONAL_FIELDS: Final = frozenset({"sampler", "toward", "after"})
+
+
+class ImageKey(NamedTuple):
+    """What an image of the served bundle is a function of, and the form of its file.
+
+    An image between two seeds, of a morph, is `part / parts` of the way from `seed` to `toward`, in lowest terms and
+    with seed < toward; 0 / 1 is the seed's own. `after` 0 is the finished image, else it is as predicted after so many
+    steps.
+    """
+
+    seed: int
+    steps: int
+    sampler: SamplerName = "ddim"
+    toward: int = 0
+    part: int = 0
+    parts: int = 1
+    after: int = 0
+    form: ImageForm = "png"
+
+    @property
+    def last_step(self) -> int:
+        """How many steps it takes."""
+        return self.after or self.steps
+
+    @property
+    def origin(self) -> str:
+        """Where it starts from, as in its name."""
+        return f"{self.seed}to{self.toward}at{self.part}of{self.parts}" if self.part else str(self.seed)
+
+    def name(self, revision: str) -> str:
+        """Its name in the store and in its URL, by the bundle of that revision. Raises ProtocolError."""
+        return ImageAddress(revision, *self).name
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """What a client asks for: `count` images of `steps` steps each, by one sampler; image k has seed `seed + k`.
 
+    With `toward`, a morph: the images lead from that of `seed` to that of the seed `toward`, in equal parts of the way.
+    With `after`, one image as it is predicted after so many of its steps.
+
     Invariants, checked when made: 1 <= steps <= 1000, 1 <= count <= 64, 0 <= seed, seed + count - 1 <= 2**53 - 1, and
-    `sampler` is one of SAMPLERS.
+    `sampler` is one of SAMPLERS. A morph has count >= 2 and toward != seed; 1 <= after < steps, and then count is 1.
 
     Raises:
         ProtocolError: names the field that is out of range or of the wrong type.
@@ -125,46 +172,88 @@ class GenerationRequest:
     seed: int
     count: int = 1
     sampler: SamplerName = "ddim"
+    toward: int | None = None
+    after: int | None = None
 
     def __post_init__(self) -> None:
         _integer("steps", self.steps, 1, MAX_STEPS)
         _integer("count", self.count, 1, MAX_COUNT)
         _integer("seed", self.seed, 0, MAX_SEED)
-        if self.seed + self.count - 1 > MAX_SEED:
-            raise ProtocolError("seed", f"seed + count - 1 must be at most {MAX_SEED}")
         _sampler(self.sampler)
+        if self.after is not None:
+            _integer("after", self.after, 1, self.steps - 1)
+            _integer("count", self.count, 1, 1)
+        if self.toward is not None:
+            _integer("toward", self.toward, 0, MAX_SEED)
+            _integer("count", self.count, 2, MAX_COUNT)
+            if self.toward == self.seed:
+                raise ProtocolError("toward", "must be another seed")
+        elif self.seed + self.count - 1 > MAX_SEED:
+            raise ProtocolError("seed", f"seed + count - 1 must be at most {MAX_SEED}")
 
     @property
     def image_seeds(self) -> tuple[int, ...]:
-        """The seed of each image, in order."""
+        """The seed of each image, in order, of a request that is no morph."""
         return tuple(range(self.seed, self.seed + self.count))
+
+    @property
+    def image_keys(self) -> tuple[ImageKey, ...]:
+        """What each image is a function of, in order."""
+        if self.toward is None:
+            return tuple(ImageKey(seed, self.steps, self.sampler, after=self.after or 0) for seed in self.image_seeds)
+        return tuple(self._frame(part, self.count - 1, self.toward) for part in range(self.count))
+
+    def _frame(self, part: int, parts: int, toward: int) -> ImageKey:
+        """An image of a morph. One between the ends is counted from the lower seed, so it has one name both ways."""
+        if part in (0, parts):
+            return ImageKey(toward if part else self.seed, self.steps, self.sampler, form="webp")
+        seed = self.seed
+        if seed > toward:
+            seed, toward, part = toward, seed, parts - part
+        common = math.gcd(part, parts)
+        return ImageKey(seed, self.steps, self.sampler, toward, part // common, parts // common, form="webp")
 
     @property
     def image_steps(self) -> int:
         """The work in the request: network rows it takes, whoever shares the batch."""
-        return self.steps * self.count
+        return (self.after or self.steps) * self.count
 
     def to_kwargs(self) -> dict[str, int | str]:
         """The keyword arguments of the RQ job."""
         kwargs: dict[str, int | str] = {"steps": self.steps, "seed": self.seed, "count": self.count}
         # Left out where it is the default, as in all jobs from before there was a choice: while a new version is rolled
         # out, old workers and new ones can then read one another's jobs.
-        return kwargs if self.sampler == "ddim" else kwargs | {"sampler": self.sampler}
+        if self.sampler != "ddim":
+            kwargs["sampler"] = self.sampler
+        if self.toward is not None:
+            kwargs["toward"] = self.toward
+        if self.after is not None:
+            kwargs["after"] = self.after
+        return kwargs
 
     @classmethod
     def from_kwargs(cls, kwargs: object) -> GenerationRequest:
         """Reads an RQ job's keyword arguments. Raises ProtocolError for unknown, missing or bad fields."""
-        return cls(**_check_fields("request", kwargs, {"steps", "seed", "count"}, frozenset({"sampler"})))
+        return cls(**_check_fields("request", kwargs, {"steps", "seed", "count"}, _OPTIONAL_FIELDS))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """What an image is a function of: bundle revision (first 12 hex digits of its hash), seed, steps and sampler."""
+    """What an image is a function of: bundle revision (first 12 hex digits of its hash) and an ImageKey's parts.
+
+    Raises:
+        ProtocolError: one of them is out of range, or says what another spelling says.
+    """
 
     revision: str
     seed: int
     steps: int
     sampler: SamplerName = "ddim"
+    toward: int = 0
+    part: int = 0
+    parts: int = 1
+    after: int = 0
+    form: ImageForm = "png"
 
     def __post_init__(self) -> None:
         if not _REVISION.fullmatch(_text("revision", self.revision)):
@@ -172,12 +261,27 @@ class ImageAddress:
         _integer("seed", self.seed, 0, MAX_SEED)
         _integer("steps", self.steps, 1, MAX_STEPS)
         _sampler(self.sampler)
+        _integer("after", self.after, 0, self.steps - 1)
+        if self.form not in get_args(ImageForm):
+            raise ProtocolError("form", f"must be one of {', '.join(get_args(ImageForm))}, not {self.form!r}")
+        if (self.toward, self.part, self.parts) != (0, 0, 1):
+            _integer("toward", self.toward, self.seed + 1, MAX_SEED)
+            _integer("parts", self.parts, 2, MAX_COUNT - 1)
+            _integer("part", self.part, 1, self.parts - 1)
+            if math.gcd(self.part, self.parts) != 1:
+                raise ProtocolError("part", f"must be in lowest terms, not {self.part} of {self.parts}")
+
+    @property
+    def key(self) -> ImageKey:
+        """All of it but the revision."""
+        return ImageKey(self.seed, self.steps, self.sampler, self.toward, self.part, self.parts, self.after, self.form)
 
     @property
     def name(self) -> str:
         """The image's name in the store and in its URL."""
-        suffix = "" if self.sampler == "ddim" else f"-{self.sampler}"
-        return f"{self.revision}-{self.seed}-{self.steps}{suffix}.png"
+        sampler = "" if self.sampler == "ddim" else f"-{self.sampler}"
+        after = f"-after{self.after}" if self.after else ""
+        return f"{self.revision}-{self.key.origin}-{self.steps}{sampler}{after}.{self.form}"
 
 
 def image_name(revision: str, seed: int, steps: int, sampler: SamplerName = "ddim") -> str:
@@ -190,18 +294,32 @@ def image_name(revision: str, seed: int, steps: int, sampler: SamplerName = "ddi
 
 
 def parse_image_name(name: str) -> ImageAddress:
-    """The inverse of `image_name`, strict: one spelling an image. Raises ProtocolError for any other name."""
+    """The inverse of `ImageAddress.name`, strict: one spelling an image. Raises ProtocolError for any other name."""
     match = _IMAGE_NAME.fullmatch(name)
     if match is None:
         raise ProtocolError(
             "name", "is not an image name: expected <revision>-<seed>-<steps>.png or <...>-multistep.png"
         )
-    return ImageAddress(match[1], int(match[2]), int(match[3]), "multistep" if match[4] else "ddim")
+    revision, seed, toward, part, parts, steps, sampler, after, form = match.groups()
+    return ImageAddress(
+        revision,
+        int(seed),
+        int(steps),
+        cast("SamplerName", sampler or "ddim"),
+        int(toward or 0),
+        int(part or 0),
+        int(parts or 1),
+        int(after or 0),
+        cast("ImageForm", form),
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One finished image: where it is in the store, and what is there. `bytes` is the size of the PNG file."""
+    """One finished image: where it is in the store, and what is there. `bytes` is the size of the file.
+
+    `seed` is that of the image's key: of one between two seeds, the lower.
+    """
 
     seed: int
     name: str
@@ -224,7 +342,7 @@ _RECORD_FIELDS = {field.name for field in dataclasses.fields(ImageRecord)}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """RQ's return value of a finished job: names, never pixels. Images are in the order of their seeds.
+    """RQ's return value of a finished job: names, never pixels. Images are in the order of the request.
 
     `run_seconds` is the time from the job's start in the worker to its last image's arrival in the store.
     """

@@ -137,7 +137,7 @@ def running_subjects(connection: redis.Redis) -> set[Subject]:
         with contextlib.suppress(ProtocolError):
             if job is not None:
                 request = GenerationRequest.from_kwargs(job.kwargs)
-                subjects.update((str(seed), str(request.steps)) for seed in request.image_seeds)
+                subjects.update((key.origin, str(key.steps)) for key in request.image_keys)
     return subjects
 
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.noise import starting_noise
-from worker.trajectory import Trajectory
+from model.noise import noise_between, starting_noise
+from worker.trajectory import ImageKey, Trajectory
 
 Tensor = Any
 Image = npt.NDArray[np.float32]
@@ -87,7 +87,7 @@ class SlotArray:
             return canvas
         if trajectory.position:
             raise LookupError(f"the image of {trajectory} is not here")
-        return fresh_canvas(trajectory.key.seed, self._image_size)
+        return fresh_canvas(trajectory.key, self._image_size)
 
     def leaving(self, rows: Rows) -> Parked:
         """The canvases of those that had a slot, are still wanted, and are not among the rows."""
@@ -120,6 +120,10 @@ class SlotArray:
         return together
 
 
-def fresh_canvas(seed: int, image_size: int) -> Canvas:
-    """What a trajectory begins with: its starting noise, and nothing predicted."""
-    return Canvas(starting_noise(seed, image_size), np.zeros((image_size, image_size, 3), np.float32))
+def fresh_canvas(key: ImageKey, image_size: int) -> Canvas:
+    """What a trajectory begins with: the noise of its seed, or between two, and nothing predicted."""
+    if key.part:
+        noise = noise_between(key.seed, key.toward, key.part, key.parts, image_size)
+    else:
+        noise = starting_noise(key.seed, image_size)
+    return Canvas(noise, np.zeros((image_size, image_size, 3), np.float32))

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import NamedTuple
 
-from worker.protocol import SamplerName
+from worker.protocol import ImageKey
 
-
-class ImageKey(NamedTuple):
-    """What an image of the served bundle is a function of."""
-
-    seed: int
-    steps: int
-    sampler: SamplerName = "ddim"
+__all__ = ["IllegalTransitionError", "ImageKey", "Trajectory", "TrajectoryState"]
 
 
 class TrajectoryState(enum.Enum):
@@ -38,8 +31,8 @@ class IllegalTransitionError(Exception):
 class Trajectory:
     """The state of one image; the rows of a batch are a view of these.
 
-    Invariants: 0 <= position <= key.steps; `slot` is set only while RUNNING, and a RUNNING trajectory may be without
-    one for a while (parked); FINISHED means position == key.steps.
+    Invariants: 0 <= position <= key.last_step; `slot` is set only while RUNNING, and a RUNNING trajectory may be
+    without one for a while (parked); FINISHED means position == key.last_step.
     """
 
     key: ImageKey
@@ -53,7 +46,7 @@ class Trajectory:
     @property
     def remaining(self) -> int:
         """Steps still to take."""
-        return self.key.steps - self.position
+        return self.key.last_step - self.position
 
     def admit(self, slot: int) -> None:
         """Takes a slot, at first or again, or moves to another."""

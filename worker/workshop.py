@@ -269,7 +269,7 @@ class Workshop:
         key, error = failure.trajectory.key, failure.error
         reason = FailureReason(
             "computation-failed",
-            f"The image of seed {key.seed} at {key.steps} steps cannot be computed: {type(error).__name__}: {error}",
+            f"The image of seed {key.origin} at {key.steps} steps cannot be computed: {type(error).__name__}: {error}",
         )
         text = "".join(traceback.format_exception(error))
         for job_id in self._book.wanting(key):
@@ -346,5 +346,5 @@ class Workshop:
     def _remaining(self, job_id: str, order: Order) -> int:
         if not order.looked_up:
             return order.request.image_steps
-        elsewhere = sum(key.steps for key in self._made_elsewhere & order.wanted) if self._made_elsewhere else 0
+        elsewhere = sum(key.last_step for key in self._made_elsewhere & order.wanted) if self._made_elsewhere else 0
         return self._scheduler.remaining_of(job_id) + elsewhere

@@ -282,6 +282,7 @@ ADDRESSES = {
     "/jobs/x/events": "GET, HEAD, OPTIONS",
     "/images/x.png": "GET, HEAD, OPTIONS",
     "/flowers/7.png": "GET, HEAD, OPTIONS",
+    "/morphs/7-8.webp": "GET, HEAD, OPTIONS",
     "/model": "GET, HEAD, OPTIONS",
     "/metrics": "GET, HEAD, OPTIONS",
     "/health/live": "GET, HEAD, OPTIONS",
@@ -307,7 +308,7 @@ def test_every_address_says_what_it_takes(idle: httpx.Client, address: str) -> N
 
 def test_the_schema_knows_no_other_address(idle: httpx.Client) -> None:
     known = {address.replace("/jobs/x", "/jobs/{job_id}").replace("/images/x.png", "/images/{name}")
-             .replace("/flowers/7", "/flowers/{seed}") for address in ADDRESSES}  # fmt: skip
+             .replace("/flowers/7", "/flowers/{seed}").replace("/morphs/7-8", "/morphs/{seed}-{toward}") for address in ADDRESSES}  # fmt: skip
     assert idle.get("/openapi.json").json()["paths"].keys() <= known
 
 

@@ -1,13 +1,14 @@
 """The same pixels: a row of a crowded, mixed batch is bit for bit the image that the sampler makes alone."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from model.bundle import Bundle
-from model.noise import starting_noise
+from model.noise import noise_between, starting_noise
 from model.sampling import Sampler
 from worker.engine import Engine, Pixels
-from worker.protocol import SAMPLERS
+from worker.protocol import SAMPLERS, GenerationRequest, SamplerName
 from worker.scheduler import Scheduler
 from worker.trajectory import ImageKey, Trajectory
 
@@ -89,6 +90,37 @@ def test_a_row_has_the_same_floats_in_a_batch_of_any_size(tiny_bundle: Bundle, s
         alone = sampler.advance(images[here], last_images[here], rates[None, here])
         for array, lonely in zip(together, alone, strict=True):
             np.testing.assert_array_equal(array[row : row + 1], np.asarray(lonely))
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_morph_and_a_flower_on_its_way_have_their_own_bits_too(
+    engine: Engine, sampler: Sampler, tiny_bundle: Bundle, kind: SamplerName
+) -> None:
+    morph = GenerationRequest(6, 900, 5, kind, toward=31)
+    looks = [GenerationRequest(6, 900, 1, kind, after=after) for after in (1, 3, 5)]
+    crowd = Crowd(engine, 0.0)
+    for number, request in enumerate([morph, *looks, GenerationRequest(9, 1, 4)]):
+        crowd.scheduler.enter(str(number), request.image_keys)
+        crowd.tick()
+    while crowd.scheduler.jobs:
+        crowd.tick()
+
+    def way(noise: npt.NDArray[np.float32]) -> list[Pixels]:
+        images, predicted, seen = noise[None], np.zeros_like(noise[None]), []
+        for rates in tiny_bundle.schedule.step_rates(6, kind):
+            images, predicted = sampler.advance(images, predicted, rates[None, None])
+            seen.append(sampler.to_uint8(predicted)[0])
+        return seen
+
+    frames = [crowd.done[key] for key in morph.image_keys]
+    for part, frame in enumerate(frames):
+        noise = noise_between(900, 31, part, 4, tiny_bundle.image_size)
+        np.testing.assert_array_equal(frame, way(noise)[-1], err_msg=f"{part}")
+    np.testing.assert_array_equal([frames[0], frames[-1]], sampler.sample([900, 31], 6, kind))
+    for look in looks:
+        assert look.after is not None
+        expected = way(starting_noise(900, tiny_bundle.image_size))[look.after - 1]
+        np.testing.assert_array_equal(crowd.done[look.image_keys[0]], expected)
 
 
 def test_the_images_differ_at_all(sampler: Sampler) -> None:

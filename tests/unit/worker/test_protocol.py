@@ -35,9 +35,24 @@ revisions = st.text("0123456789abcdef", min_size=12, max_size=12)
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> GenerationRequest:
+def batches(draw: st.DrawFn) -> GenerationRequest:
     count = draw(st.integers(1, MAX_COUNT))
     return GenerationRequest(draw(steps), draw(st.integers(0, MAX_SEED - count + 1)), count, draw(samplers))
+
+
+@st.composite
+def morphs(draw: st.DrawFn) -> GenerationRequest:
+    seed, toward = draw(st.lists(seeds, min_size=2, max_size=2, unique=True))
+    return GenerationRequest(draw(steps), seed, draw(st.integers(2, MAX_COUNT)), draw(samplers), toward)
+
+
+@st.composite
+def looks(draw: st.DrawFn) -> GenerationRequest:
+    total = draw(st.integers(2, MAX_STEPS))
+    return GenerationRequest(total, draw(seeds), 1, draw(samplers), after=draw(st.integers(1, total - 1)))
+
+
+requests = st.one_of(batches(), morphs(), looks())
 
 
 @st.composite
@@ -49,7 +64,7 @@ def records(draw: st.DrawFn) -> ImageRecord:
     return ImageRecord(seed, name, draw(sides), draw(sides), draw(size), digest)
 
 
-@given(requests())
+@given(requests)
 def test_a_request_survives_the_queue(request: GenerationRequest) -> None:
     assert GenerationRequest.from_kwargs(json.loads(json.dumps(request.to_kwargs()))) == request
 
@@ -66,7 +81,7 @@ def test_both_sides_know_the_same_samplers() -> None:
     assert get_args(model.schedule.SamplerName) == SAMPLERS
 
 
-@given(requests())
+@given(batches())
 def test_image_k_has_seed_plus_k(request: GenerationRequest) -> None:
     assert request.image_seeds == tuple(request.seed + k for k in range(request.count))
     assert request.image_steps == request.steps * len(request.image_seeds)
@@ -92,6 +107,15 @@ def test_image_k_has_seed_plus_k(request: GenerationRequest) -> None:
         ({"steps": 1, "seed": 1, "count": 1, "sampler": None}, "sampler"),
         ({"steps": 1, "seed": 1, "count": 1, "sampler": ["ddim"]}, "sampler"),
         ({"steps": 1, "seed": 1, "count": 1, "prompt": "rose"}, "prompt"),
+        ({"steps": 9, "seed": 1, "count": 2, "toward": 1}, "toward"),
+        ({"steps": 9, "seed": 1, "count": 2, "toward": -1}, "toward"),
+        ({"steps": 9, "seed": 1, "count": 2, "toward": MAX_SEED + 1}, "toward"),
+        ({"steps": 9, "seed": 1, "count": 2, "toward": "2"}, "toward"),
+        ({"steps": 9, "seed": 1, "count": 1, "toward": 2}, "count"),
+        ({"steps": 9, "seed": 1, "count": 1, "after": 0}, "after"),
+        ({"steps": 9, "seed": 1, "count": 1, "after": 9}, "after"),
+        ({"steps": 9, "seed": 1, "count": 2, "after": 3}, "count"),
+        ({"steps": 9, "seed": 1, "count": 2, "after": 3, "toward": 2}, "count"),
         ([1, 2, 3], "request"),
         (None, "request"),
     ],
@@ -101,6 +125,27 @@ def test_a_bad_request_names_its_field(kwargs: object, field: str) -> None:
         GenerationRequest.from_kwargs(kwargs)
     assert caught.value.field == field
     assert str(caught.value).startswith(f"{field}: ")
+
+
+@given(requests, revisions)
+def test_every_image_of_a_request_has_a_name_of_its_own_that_can_be_read_back(
+    request: GenerationRequest, revision: str
+) -> None:
+    keys = request.image_keys
+    assert len(set(keys)) == len(keys) == request.count
+    assert sorted(keys) == sorted(parse_image_name(key.name(revision)).key for key in keys)
+    assert sum(key.last_step for key in keys) == request.image_steps
+
+
+@given(morphs())
+def test_a_morph_is_the_same_images_in_both_directions(request: GenerationRequest) -> None:
+    assert request.toward is not None
+    back = GenerationRequest(request.steps, request.toward, request.count, request.sampler, request.seed)
+    assert back.image_keys == tuple(reversed(request.image_keys))
+    assert (request.image_keys[0].seed, request.image_keys[-1].seed) == (request.seed, request.toward)
+    for part, key in enumerate(request.image_keys[1:-1], start=1):
+        share = part / (request.count - 1)
+        assert key.part / key.parts == pytest.approx(share if key.seed == request.seed else 1 - share)
 
 
 @given(revisions, seeds, steps, samplers)
@@ -136,6 +181,19 @@ def test_what_is_not_an_image_name_is_refused(text: str) -> None:
         "0123456789ab-7-20-multistep-multistep.png",
         "0123456789ab-7-20multistep.png",
         "0123456789ab-7-20-.png",
+        "0123456789ab-7-20-after0.png",
+        "0123456789ab-7-20-after20.png",
+        "0123456789ab-7-20-after05.png",
+        "0123456789ab-7-20-after5-multistep.png",
+        "0123456789ab-7to7at1of2-20.webp",
+        "0123456789ab-8to7at1of2-20.webp",
+        "0123456789ab-7to8at2of4-20.webp",
+        "0123456789ab-7to8at0of1-20.webp",
+        "0123456789ab-7to8at1of1-20.webp",
+        "0123456789ab-7to8at1of64-20.webp",
+        "0123456789ab-7to8at01of2-20.webp",
+        "0123456789ab-7to9007199254740992at1of2-20.webp",
+        "0123456789ab-7-20.jpeg",
         "0123456789ab-٧-20.png",
         "../../etc/passwd",
         "0123456789ab-7-20.png/../x",
@@ -195,7 +253,7 @@ def test_failures_of_rq_itself_have_codes() -> None:
     assert FailureReason.from_text(None).code == "internal-error"
 
 
-@given(requests())
+@given(requests)
 def test_jobs_are_enqueued_so_that_none_is_dropped(request: GenerationRequest) -> None:
     options = enqueue_options(request)
     assert options["ttl"] is None
