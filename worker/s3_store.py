@@ -1,7 +1,7 @@
 """Images in S3, or in anything that speaks it: `s3://<bucket>/<prefix>`.
 
 Where it is and who we are comes from where every S3 client looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a
-role of the machine; AWS_REGION; AWS_ENDPOINT_URL_S3 for a server that is not Amazon's. Every call has a limit of time,
+role of the machine; AWS_DEFAULT_REGION; AWS_ENDPOINT_URL_S3 for a server that is not Amazon's. Every call has a limit of time,
 and is repeated a few times if it fails.
 """
 
@@ -28,7 +28,7 @@ from worker.store import StoreError
 
 _CONNECT_SECONDS: Final = 2.0
 _READ_SECONDS: Final = 5.0
-_TRIES: Final = 4
+_TRIES: Final = 3
 _CONNECTIONS: Final = 40  # as many as the front end has threads that may read at the same time
 _LOCATION: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.ASCII)
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -84,9 +84,10 @@ class S3Store:
 
     def _write(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
         """Returns False where the condition does not hold: something is there already."""
+        kind = "image/webp" if key.endswith(".webp") else "image/png"
         try:
             self._client.put_object(
-                Bucket=self.bucket, Key=key, Body=data, ContentType="image/png", CacheControl=_IMMUTABLE, **condition
+                Bucket=self.bucket, Key=key, Body=data, ContentType=kind, CacheControl=_IMMUTABLE, **condition
             )
         except botocore.exceptions.ClientError as error:
             if condition and _status(error) == 412:
@@ -122,7 +123,7 @@ class S3Store:
             return
         raise StoreError(
             f"Cannot {verb} s3://{self.bucket}/{key} in the image store: {reason}. Check the bucket that BOUQUET_STORE "
-            "names, AWS_ENDPOINT_URL_S3 and AWS_REGION, and the rights of the key or role that is used."
+            "names, AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION, and the rights of the key or role that is used."
         )
 
 
