@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 class FrontEnd:
     """Runs while in the context; `api` is a client of it. Keywords are settings, say log_format="json"."""
 
-    def __init__(self, home: Path, redis_url: str, store: Path, **settings: object) -> None:
+    def __init__(self, home: Path, redis_url: str, store: Path | str, **settings: object) -> None:
         self._log = home / "front-end.log"
         environment = {"BOUQUET_REDIS_URL": redis_url, "BOUQUET_STORE": str(store), "PYTHONUNBUFFERED": "1"}
         environment |= {f"BOUQUET_{name.upper()}": str(value) for name, value in settings.items()}
