@@ -125,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--api-key", metavar="KEY", help="for a server that wants one")
     generate.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
     generate.add_argument("--seed", metavar="N", type=_integer(0, 2**53 - 1), default=0, help="of the first image (0)")
-    generate.add_argument("--count", metavar="N", type=_integer(1, 64), default=1, help="images, k with seed + k (1)")
+    generate.add_argument(
+        "--count", metavar="N", type=_integer(1, 10**6), default=1, help="images, k with seed + k (1)"
+    )
     generate.add_argument("--sampler", choices=("ddim", "multistep"), default="ddim", help="kind of steps (ddim)")
     generate.add_argument(
         "-o",
@@ -133,7 +135,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         default=Path("flower.png"),
-        help="where to (flower.png); several images go to flower-SEED.png",
+        help="where to (flower.png); several images, up to 64, go to flower-SEED.png",
+    )
+    generate.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="for any number of images: a folder, of PNG files and a CSV file, or one FILE.npz; "
+        "run again, it goes on where it was",
     )
     for name, (_, summary) in _ENTRY_POINTS.items():
         commands.add_parser(name, help=summary, add_help=False)  # for the list of commands alone: see main

@@ -65,15 +65,15 @@ def wait_for_job(url: str, job: Job, seconds: float = START_SECONDS) -> Job:
 def pictures(url: str, job: Job) -> list[bytes]:
     assert job.status is JobStatus.SUCCEEDED, job
     with Client(url) as client:
-        return [client.picture(image) for image in job.images]
+        return [client.image(image) for image in job.images]
 
 
 def test_a_flower_is_made_and_is_the_same_alone_and_among_others(service: Serve) -> None:
     with Client(service.wait_until_ready()) as client:
-        alone = client.wait(client.submit(steps=20, seed=7))
-        among = client.wait(client.submit(steps=20, seed=5, count=4))
-        (flower,) = pictures(client.base_url, alone)
-        assert pictures(client.base_url, among)[2] == flower
+        alone = client.wait(client.generate(steps=20, seed=7))
+        among = client.wait(client.generate(steps=20, seed=5, count=4))
+        (flower,) = pictures(service.wait_until_ready(), alone)
+        assert pictures(service.wait_until_ready(), among)[2] == flower
     assert flower.startswith(b"\x89PNG")
     assert hashlib.sha256(flower).hexdigest() == alone.images[0].sha256
 
@@ -90,14 +90,14 @@ def test_generate_writes_the_servers_flowers(service: Serve, tmp_path: Path, cou
     paths = [output] if count == 1 else [output.with_name(f"flower-{seed}.png") for seed in (7, 8, 9)]
     assert result.stdout.split("\n")[:-1] == [str(path) for path in paths]
     with Client(url) as client:
-        made = pictures(url, client.wait(client.submit(steps=5, seed=7, count=count)))
+        made = pictures(url, client.wait(client.generate(steps=5, seed=7, count=count)))
     assert [path.read_bytes() for path in paths] == made
 
 
 def test_a_killed_worker_is_started_again_and_its_job_finishes(service: Serve) -> None:
     url = service.wait_until_ready()
     with Client(url) as client:
-        job = client.submit(steps=300, seed=1, count=16)
+        job = client.generate(steps=300, seed=1, count=16)
         poll(lambda: client.job(job.id).status is JobStatus.RUNNING, "the job runs")
         service.kill("worker-1")
     service.wait_for(r"worker-1 ended \(killed by signal 9, SIGKILL; out of memory\?\)")
@@ -109,7 +109,7 @@ def test_a_killed_valkey_is_started_again_and_a_running_job_finishes(service: Se
     url = service.wait_until_ready()
     workers = service.process_ids("worker-1")
     with Client(url) as client:
-        job = client.submit(steps=300, seed=1000, count=16)
+        job = client.generate(steps=300, seed=1000, count=16)
         poll(lambda: client.job(job.id).status is JobStatus.RUNNING, "the job runs")
         service.kill("valkey")
     assert len(pictures(url, wait_for_job(url, job))) == 16
@@ -121,8 +121,8 @@ def test_jobs_survive_the_service(tmp_path: Path, env: dict[str, str], number: s
     """One job runs, one waits behind it: after a stop both are still to be had, and end as if nothing had been."""
     impatient = env | {"BOUQUET_DRAIN_SECONDS": "0.5", "BOUQUET_SLOTS": "4", "BOUQUET_JOBS_HELD": "1"}
     with Serve(tmp_path, env=impatient) as first, Client(first.wait_until_ready()) as client:
-        running = client.submit(steps=300, seed=1, count=16)
-        waiting = client.submit(steps=20, seed=7)
+        running = client.generate(steps=300, seed=1, count=16)
+        waiting = client.generate(steps=20, seed=7)
         poll(lambda: client.job(running.id).status is JobStatus.RUNNING, "the first job runs")
         code = first.end(number)
         first.assert_nothing_left()
@@ -142,7 +142,7 @@ def test_two_workers_share_one_queue(tmp_path: Path, env: dict[str, str]) -> Non
         url = serve.wait_until_ready()
         poll(lambda: httpx.get(f"{url}/health/ready").json().get("workers") == 2, "two workers", START_SECONDS)
         with Client(url) as client:
-            jobs = [client.submit(steps=20, seed=seed) for seed in range(10)]
+            jobs = [client.generate(steps=20, seed=seed) for seed in range(10)]
             assert all(client.wait(job).status is JobStatus.SUCCEEDED for job in jobs)
 
 

@@ -10,11 +10,21 @@ from typing import Any
 import pytest
 
 from app.cli import main
-from app.client import Client, ClientError
+from app.client import (
+    Client,
+    ClientError,
+    InvalidRequestError,
+    NotFoundError,
+    QueueFullError,
+    Retries,
+    UnauthorizedError,
+    UnreachableError,
+)
 from app.schemas import Image, Job, JobStatus
 from tests.serving import Serve
 
 API_KEY = "a-key-for-the-tests"
+AT_ONCE = Retries(busy=0, outage=0, restart=0)
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +37,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(server: str) -> Iterator[Client]:
-    with Client(server, API_KEY) as client:
+    with Client(server, API_KEY, retries=AT_ONCE) as client:
         yield client
 
 
 def test_a_job_is_queued_and_can_be_asked_for(client: Client) -> None:
-    job = client.submit(steps=5, seed=7, count=2)
+    job = client.generate(steps=5, seed=7, count=2)
     assert job.status is JobStatus.QUEUED
     assert (job.request.steps, job.request.seed, job.request.count) == (5, 7, 2)
     assert client.job(job.id).id == job.id
 
 
 def test_a_seed_that_is_not_given_is_drawn_and_told(client: Client) -> None:
-    assert client.submit(steps=5, seed=None).request.seed != client.submit(steps=5, seed=None).request.seed
+    assert client.generate(steps=5, seed=None).request.seed != client.generate(steps=5, seed=None).request.seed
 
 
 def code_of(action: Callable[[], object]) -> str:
@@ -49,19 +59,33 @@ def code_of(action: Callable[[], object]) -> str:
 
 
 def test_the_servers_problems_keep_their_code_and_text(client: Client, server: str) -> None:
-    with pytest.raises(ClientError, match="steps") as told:
-        client.submit(steps=1001, seed=7)
+    with pytest.raises(InvalidRequestError, match="steps") as told:
+        client.generate(steps=1001, seed=7)
     assert told.value.code == "invalid-request"
-    assert code_of(lambda: client.job("no-such-job")) == "job-not-found"
-    with Client(server) as stranger:
-        assert code_of(lambda: stranger.submit(steps=5, seed=7)) == "unauthorized"
+    assert told.value.problem is not None
+    assert [error.field for error in told.value.problem.errors or ()] == ["steps"]
+    with pytest.raises(NotFoundError):
+        client.job("no-such-job")
+    with Client(server) as stranger, pytest.raises(UnauthorizedError):
+        stranger.generate(steps=5, seed=7)
+
+
+def test_jobs_are_listed_and_canceled(client: Client) -> None:
+    made = [client.generate(steps=1, seed=seed).id for seed in range(3)]
+    assert client.cancel(made[0]).status is JobStatus.CANCELED
+    queued = [job.id for job in client.jobs(JobStatus.QUEUED)]
+    assert [job_id for job_id in queued if job_id in made] == [made[2], made[1]]
+    assert next(client.jobs()).id == made[2]
+    assert client.is_ready() is False
+    assert code_of(client.model) == "not-ready"
+    for job_id in queued:
+        client.cancel(job_id)
 
 
 def test_a_full_queue_says_when_to_come_again(client: Client) -> None:
-    client.submit(steps=1000, seed=1)
-    with pytest.raises(ClientError, match=r"\(Try again in \d+ s\.\)") as told:
-        client.submit(steps=1000, seed=2, count=2)
-    assert told.value.code == "queue-full"
+    client.generate(steps=1000, seed=1)
+    with pytest.raises(QueueFullError, match=r"\(Try again in \d+ s\.\)"):
+        client.generate(steps=1000, seed=2, count=2)
 
 
 def test_the_command_tells_a_refusal_in_a_line(server: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -74,8 +98,9 @@ def test_the_command_tells_a_refusal_in_a_line(server: str, capsys: pytest.Captu
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
-    with Client("http://127.0.0.1:9") as client:  # the port of the discard service: nobody listens
-        assert code_of(lambda: client.submit(steps=5, seed=7)) == "unreachable"
+    # The port of the discard service: nobody listens.
+    with Client("http://127.0.0.1:9", retries=AT_ONCE) as client, pytest.raises(UnreachableError):
+        client.generate(steps=5, seed=7)
 
 
 JOB: dict[str, Any] = {
@@ -135,7 +160,7 @@ def answer(**changes: Any) -> tuple[int, bytes]:
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_what_is_no_bouquet_is_told(scripted: Callable[..., str], status: int, body: bytes) -> None:
     with Client(scripted([(status, body)])) as client:
-        assert code_of(lambda: client.submit(steps=5, seed=7)) == "not-bouquet"
+        assert code_of(lambda: client.generate(steps=5, seed=7)) == "not-bouquet"
 
 
 def test_waiting_outlasts_a_short_outage_and_tells_of_changes(scripted: Callable[..., str]) -> None:
@@ -143,7 +168,7 @@ def test_waiting_outlasts_a_short_outage_and_tells_of_changes(scripted: Callable
     running = answer(status="running", progress={"steps_done": 2, "steps_total": 5, "images_done": 0}, images=[])
     seen: list[Job] = []
     with Client(scripted([answer(status="queued", images=[]), away, running, running, away, answer()])) as client:
-        job = client.wait(client.submit(steps=5, seed=7), seen.append)
+        job = client.wait(client.generate(steps=5, seed=7), seen.append)
     assert job.status is JobStatus.SUCCEEDED
     assert [(job.status, job.progress.steps_done) for job in seen] == [("running", 2), ("succeeded", 5)]
 
@@ -160,4 +185,4 @@ def test_a_failed_and_a_canceled_job_are_errors(scripted: Callable[..., str]) ->
 def test_a_picture_that_arrives_damaged_is_refused(scripted: Callable[..., str]) -> None:
     with Client(scripted([(200, b"png")])) as client:
         image = Image.model_validate(JOB["images"][0])
-        assert code_of(lambda: client.picture(image)) == "damaged"
+        assert code_of(lambda: client.image(image)) == "damaged"

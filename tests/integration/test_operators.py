@@ -61,6 +61,8 @@ def test_the_figures_of_a_service_at_work(front_end: FrontEnd, start_light_worke
     assert (value(queued, "bouquet_queue_jobs"), value(queued, "bouquet_queue_image_steps")) == (1, 30)
 
     worker = start_light_worker("--poison", "666")
+    # From this look on the front end knows the bundle, and so looks into the store itself.
+    poll(lambda: api.get("/model").is_success and api.get("/health/ready").is_success, "the front end sees the worker")
     make(api, steps=10, seed=10, count=2)
     make(api, steps=10, seed=10, count=2)  # the same: all in the store
     make(api, steps=10, seed=11, count=2)  # one of two

@@ -1,0 +1,120 @@
+"""Many images from a server: several jobs under way at a time, and nothing asked for that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from app.bulk_folder import BulkFolder
+from app.client import AsyncClient, ClientError, JobFailedError
+from app.command_error import CommandError
+from app.schemas import Job
+from worker.protocol import MAX_COUNT, ImageAddress, SamplerName
+
+JOBS_AT_ONCE: Final = 6
+"""Enough to keep several workers busy while images are fetched, few enough to leave room in the queue for others."""
+
+_STEPS_A_JOB: Final = 6400
+_FETCHES_AT_ONCE: Final = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """Images of the seeds `seed` to `seed + count - 1`."""
+
+    seed: int
+    count: int
+    steps: int
+    sampler: SamplerName = "ddim"
+
+
+async def addresses_of(client: AsyncClient, wish: Wish) -> list[ImageAddress]:
+    """Where the images are, or will be, by the bundle that the server has now. Raises ClientError."""
+    revision = (await client.model()).revision
+    return [ImageAddress(revision, wish.seed + k, wish.steps, wish.sampler) for k in range(wish.count)]
+
+
+async def fill(
+    client: AsyncClient, folder: BulkFolder, addresses: list[ImageAddress], progress: Callable[[int], None]
+) -> None:
+    """Fetches all images that the folder lacks. A full queue is waited out, as late as it says.
+
+    Args:
+        client: of the server; how patient it is decides how long a full queue is waited for.
+        folder: where the images go.
+        addresses: all images wanted, in the order of their seeds; steps and sampler are the same for all.
+        progress: is told of each image that is there, as how many there are in all.
+
+    Raises:
+        CommandError: some images could not be had; the others are there. Among them ClientError.
+    """
+    missing = [address for address in addresses if not folder.has(address.name)]
+    there = len(addresses) - len(missing)
+    progress(there)
+    failures: list[JobFailedError] = []
+    fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
+    chunks = _chunks(missing)
+
+    async def fetch(address: ImageAddress, job: Job) -> None:
+        nonlocal there
+        image = next((image for image in job.images if image.seed == address.seed), None)
+        if image is None or not image.url.endswith(f"/{address.name}"):
+            raise CommandError("The server has another bundle than when this run began. Run it again.")
+        async with fetches:
+            png = await client.image(image)
+        folder.add(address, image, png)
+        there += 1
+        progress(there)
+
+    async def work() -> None:
+        for chunk in chunks:  # shared by all who work: each takes the next
+            first = chunk[0]
+            job = await client.generate(steps=first.steps, seed=first.seed, count=len(chunk), sampler=first.sampler)
+            try:
+                job = await client.wait(job)
+            except JobFailedError as error:
+                failures.append(error)
+                continue
+            except asyncio.CancelledError:
+                await _cancel(client, job)
+                raise
+            await asyncio.gather(*(fetch(address, job) for address in chunk))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(JOBS_AT_ONCE):
+                group.create_task(work())
+    except* CommandError as group_error:
+        raise _first(group_error) from None
+    if failures:
+        raise CommandError(
+            f"{len(addresses) - there} of {len(addresses)} images could not be made: {failures[0]} "
+            "The others are there; run it again to try those once more."
+        )
+
+
+def _chunks(addresses: Iterable[ImageAddress]) -> Iterator[list[ImageAddress]]:
+    """Runs of seeds one after another, each as large as a job should be."""
+    ordered = list(addresses)
+    for _, run in itertools.groupby(enumerate(ordered), key=lambda item: item[1].seed - item[0]):
+        images = [address for _, address in run]
+        size = max(1, min(MAX_COUNT, _STEPS_A_JOB // images[0].steps))
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
+
+
+async def _cancel(client: AsyncClient, job: Job) -> None:
+    """Whoever stops the command wants the rest no more. The server is not waited for if it does not answer at once."""
+    with contextlib.suppress(ClientError, TimeoutError):
+        async with asyncio.timeout(2.0):
+            await client.cancel(job.id)
+
+
+def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group of exceptions is never empty")

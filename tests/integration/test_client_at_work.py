@@ -1,0 +1,197 @@
+"""Both clients, and `bouquet generate --server`, against a front end and a worker that make flowers."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.cli import main
+from app.client import AsyncClient, Client, Done, JobEvent, Preview, Progress, Retries, Status
+from app.schemas import JobStatus
+from tests.front_end import ROOT, FrontEnd
+from tests.integration.conftest import StartWorker
+from tests.light_worker import REVISION, SIZE, light_image
+from tests.processes import poll
+from tests.valkey_server import ValkeyServer
+
+QUEUE_LIMIT = 700
+
+
+@pytest.fixture
+def front_end(valkey: ValkeyServer, tmp_path: Path, store_folder: Path) -> Iterator[FrontEnd]:
+    with FrontEnd(tmp_path / "front", valkey.url, store_folder, queue_limit=QUEUE_LIMIT) as front_end:
+        yield front_end
+
+
+@pytest.fixture
+def url(front_end: FrontEnd) -> str:
+    return str(front_end.api.base_url)
+
+
+def pixels(png: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def statuses(events: list[JobEvent]) -> list[str]:
+    return [event.job.status.value for event in events if isinstance(event, Status)]
+
+
+def test_a_job_from_its_request_to_its_pictures(url: str, start_light_worker: StartWorker) -> None:
+    start_light_worker("--step-seconds", "0.02")
+    with Client(url) as client:
+        assert client.is_ready()
+        assert client.model().revision == REVISION
+        job = client.generate(steps=20, seed=7, count=2, idempotency_key="mine")
+        events = list(client.events(job.id))
+        assert statuses(events)[-1] == "succeeded"
+        assert isinstance(events[-1], Done)
+        assert {type(event) for event in events} >= {Status, Progress, Preview, Done}
+        preview = next(event for event in events if isinstance(event, Preview))
+        assert pixels(preview.png).shape == (SIZE, SIZE, 3)
+        ended = client.wait(job)
+        assert client.generate(steps=20, seed=7, count=2, idempotency_key="mine").id == job.id
+        assert [job.id for job in client.jobs(JobStatus.SUCCEEDED)] == [ended.id]
+        for image in ended.images:
+            np.testing.assert_array_equal(pixels(client.image(image)), light_image(image.seed, 20))
+        assert client.flower(8, steps=20) == client.image(ended.images[1])
+        long = client.generate(steps=500, seed=100)
+        assert client.wait(long, seconds=0.1).status in (JobStatus.QUEUED, JobStatus.RUNNING)
+        assert client.cancel(long.id).status is JobStatus.CANCELED
+
+
+def test_the_same_without_blocking(url: str, start_light_worker: StartWorker) -> None:
+    start_light_worker("--step-seconds", "0.01")
+
+    async def use() -> None:
+        async with AsyncClient(url) as client:
+            jobs = await asyncio.gather(*(client.generate(steps=10, seed=seed) for seed in range(5)))
+            watched = [event async for event in client.events(jobs[0].id)]
+            assert isinstance(watched[-1], Done)
+            ended = await asyncio.gather(*map(client.wait, jobs))
+            pictures = await asyncio.gather(*(client.image(job.images[0]) for job in ended))
+            for seed, png in enumerate(pictures):
+                np.testing.assert_array_equal(pixels(png), light_image(seed, 10))
+            assert {job.id async for job in client.jobs()} == {job.id for job in jobs}
+            assert await client.is_ready()
+            assert (await client.model()).revision == REVISION
+            assert await client.flower(0, steps=10) == pictures[0]
+            long = await client.generate(steps=500, seed=100)
+            assert (await client.cancel(long.id)).status is JobStatus.CANCELED
+
+    asyncio.run(use())
+
+
+def test_events_go_on_where_they_were_at_another_front_end(
+    valkey: ValkeyServer, tmp_path: Path, store_folder: Path, start_light_worker: StartWorker
+) -> None:
+    """The first one is killed under the stream, and another one takes its address."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    start_light_worker("--hold", str(hold))
+    with FrontEnd(tmp_path / "first", valkey.url, store_folder) as first:
+        port = first.api.base_url.port
+        assert port is not None
+        with Client(str(first.api.base_url), retries=Retries(restart=30)) as client:
+            job = client.generate(steps=10, seed=7)
+            stream = client.events(job.id)
+            events = [next(stream)]
+            while statuses(events)[-1] != "running":
+                events.append(next(stream))
+            first.process.send_signal(signal.SIGKILL)
+            first.process.wait()
+            hold.unlink()
+            with FrontEnd(tmp_path / "second", valkey.url, store_folder, port=port):
+                events += stream
+    assert statuses(events) in (["queued", "running", "succeeded"], ["running", "succeeded"])
+    assert isinstance(events[-1], Done)
+
+
+def command(url: str, out: Path, *options: str) -> list[str]:
+    return ["generate", "--server", url, "--steps", "10", "--seed", "50", "--count", "200", "--out", str(out), *options]
+
+
+def lines(out: Path) -> list[dict[str, str]]:
+    with (out / "flowers.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_many_images_through_a_small_queue(
+    url: str, tmp_path: Path, start_light_worker: StartWorker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2000 image-steps, of which 700 may wait: refused requests are sent again, and none is missing."""
+    start_light_worker("--step-seconds", "0.005")
+    out = tmp_path / "flowers"
+    assert main(command(url, out)) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    about = lines(out)
+    assert sorted(int(line["seed"]) for line in about) == list(range(50, 250))
+    for line in about[::40]:
+        png = (out / line["file"]).read_bytes()
+        assert len(png) == int(line["bytes"])
+        np.testing.assert_array_equal(pixels(png), light_image(int(line["seed"]), 10))
+
+
+def accepted(api: httpx.Client) -> float:
+    text = api.get("/metrics").text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("bouquet_jobs_accepted_total"))
+
+
+def test_a_run_that_was_killed_goes_on_and_asks_for_what_is_missing_alone(
+    front_end: FrontEnd, url: str, tmp_path: Path, start_light_worker: StartWorker
+) -> None:
+    start_light_worker("--step-seconds", "0.005")
+    out = tmp_path / "flowers"
+    first = subprocess.Popen([sys.executable, "-m", "app", *command(url, out)], cwd=ROOT)
+    poll(lambda: (out / "flowers.csv").exists() and len(lines(out)) >= 20, "some images are there", 60)
+    first.kill()
+    first.wait()
+    there = {line["file"]: (out / line["file"]).stat().st_ino for line in lines(out)}
+    assert len(there) < 200
+    assert main(command(url, out)) == 0
+    assert len(lines(out)) == 200
+    # A file that is written anew is another file.
+    assert {name: (out / name).stat().st_ino for name in there} == there
+    before = accepted(front_end.api)
+    assert main(command(url, out)) == 0
+    assert accepted(front_end.api) == before
+
+
+def test_many_images_as_one_file(url: str, tmp_path: Path, start_light_worker: StartWorker) -> None:
+    start_light_worker()
+    out = tmp_path / "flowers.npz"
+    assert main(command(url, out)) == 0
+    with np.load(out) as found:
+        np.testing.assert_array_equal(found["seeds"], np.arange(50, 250))
+        assert found["images"].shape == (200, SIZE, SIZE, 3)
+        np.testing.assert_array_equal(found["images"][7], light_image(57, 10))
+    assert [path.name for path in tmp_path.glob("flowers*")] == ["flowers.npz"]
+    assert main(command(url, out)) == 1  # it is there already
+
+
+def test_what_cannot_be_made_is_told_and_the_rest_is_there(
+    url: str, tmp_path: Path, start_light_worker: StartWorker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_light_worker("--poison", "55")
+    out = tmp_path / "flowers"
+    assert main(command(url, out)) == 1
+    assert "64 of 200 images could not be made" in capsys.readouterr().err
+    assert sorted(int(line["seed"]) for line in lines(out)) == list(range(50 + 64, 250))
+
+
+def test_many_images_need_a_folder(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--server", url, "--count", "65"]) == 1
+    assert "--out DIR" in capsys.readouterr().err
+    assert main(["generate", "--server", url, "--count", "2", "--seed", str(2**53 - 1)]) == 1
+    assert "--seed" in capsys.readouterr().err

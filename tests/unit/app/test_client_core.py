@@ -1,0 +1,204 @@
+"""The client's operations, driven by hand: what is sent, what is waited out, and for how long."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+
+from app.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    ConflictError,
+    JobFailedError,
+    NotBouquetError,
+    QueueFullError,
+    Retries,
+    UnavailableError,
+    UnreachableError,
+)
+from app.client.core import Answer, Call, Core, Lost, Operation, Pause, backoff, retry_after
+from app.schemas import Job, JobStatus
+
+JOB: dict[str, Any] = {
+    "id": "1-5",
+    "status": "queued",
+    "created_at": "2026-01-01T00:00:00Z",
+    "started_at": None,
+    "finished_at": None,
+    "request": {"steps": 5, "seed": 7, "count": 1},
+    "progress": {"steps_done": 0, "steps_total": 5, "images_done": 0},
+    "queue": None,
+    "images": [],
+    "error": None,
+    "metrics": {"queued_seconds": None, "run_seconds": None},
+}
+
+
+def job_answer(code: int = 200, **changes: Any) -> Answer:
+    return Answer(code, {}, json.dumps(JOB | changes).encode())
+
+
+def problem(status: int, code: str, **headers: str) -> Answer:
+    fields = {"type": f"/docs#{code}", "title": code, "status": status, "detail": "No.", "code": code, "instance": "/"}
+    return Answer(status, headers, json.dumps(fields).encode())
+
+
+class Played:
+    """An operation with the answers of a script; the last one for ever."""
+
+    def __init__(self, operation: Operation[Any], *script: Answer | Lost) -> None:
+        self.calls: list[Call] = []
+        self.pauses: list[float] = []
+        answers = list(script)
+        answer: Answer | Lost | None = None
+        try:
+            for _ in range(1000):
+                step = operation.send(answer)
+                if isinstance(step, Pause):
+                    self.pauses.append(step.seconds)
+                    answer = None
+                else:
+                    self.calls.append(step)
+                    answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        except StopIteration as stop:
+            self.result = stop.value
+        else:
+            raise AssertionError("it goes on for ever")
+
+
+def core(**retries: float) -> Core:
+    return Core("http://garden", Retries(**retries))
+
+
+def generate(core: Core) -> Operation[Job]:
+    return core.generate(5, 7, 1, "ddim", None)
+
+
+def test_a_job_is_asked_for_with_one_key_however_often() -> None:
+    played = Played(generate(core()), Lost("reset"), Lost("reset"), job_answer(202))
+    assert played.result.id == "1-5"
+    assert len(played.calls) == 3
+    assert len({call.headers["Idempotency-Key"] for call in played.calls}) == 1
+    assert played.calls[0].json == {"steps": 5, "seed": 7, "count": 1}
+    other = Played(generate(core()), job_answer(202))
+    assert other.calls[0].headers["Idempotency-Key"] != played.calls[0].headers["Idempotency-Key"]
+
+
+def test_a_full_queue_is_waited_out_as_late_as_it_says() -> None:
+    full = problem(429, "queue-full", **{"retry-after": "7"})
+    played = Played(generate(core()), full, full, job_answer(202))
+    assert played.pauses == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (problem(429, "queue-full", **{"retry-after": "61"}), QueueFullError),
+        (problem(503, "queue-unavailable", **{"retry-after": "61"}), UnavailableError),
+    ],
+)
+def test_but_not_for_longer_than_is_to_be_waited(answer: Answer, error: type[ClientError]) -> None:
+    with pytest.raises(error, match=r"Try again in 61 s") as told:
+        Played(generate(core(busy=60)), answer)
+    assert told.value.retry_after == 61
+
+
+def test_503_without_a_time_is_tried_again_with_growing_pauses() -> None:
+    away = problem(503, "store-unavailable")
+    played = Played(
+        core().model(),
+        away,
+        away,
+        away,
+        Answer(200, {}, b'{"name":"n","content_hash":"h","revision":"r","image_size":8}'),
+    )
+    assert played.pauses[0] < played.pauses[1] < played.pauses[2] < 1
+    assert played.result.image_size == 8
+
+
+def test_what_is_wrong_is_not_tried_again() -> None:
+    with pytest.raises(ClientError):
+        Played(generate(core()), problem(422, "invalid-request"))
+    operation = core().job("1-5")
+    assert next(operation) == Call("GET", "/jobs/1-5")
+    with pytest.raises(ClientError) as told:
+        operation.send(problem(404, "job-not-found"))
+    assert (told.value.code, told.value.status) == ("job-not-found", 404)
+
+
+def test_an_outage_is_waited_out_for_a_while() -> None:
+    with pytest.raises(UnreachableError, match="refused"):
+        Played(core(outage=0).job("1"), Lost("refused"))
+
+
+def test_a_job_canceled_by_an_attempt_whose_answer_was_lost_is_canceled() -> None:
+    ended = problem(409, "job-ended")
+    played = Played(core().cancel("1-5"), Lost("reset"), ended, job_answer(status="canceled"))
+    assert played.result.status is JobStatus.CANCELED
+    assert [call.method for call in played.calls] == ["DELETE", "DELETE", "GET"]
+    with pytest.raises(ConflictError):
+        Played(core().cancel("1-5"), ended)
+    with pytest.raises(ConflictError):
+        Played(core().cancel("1-5"), Lost("reset"), ended, job_answer(status="succeeded"))
+
+
+def test_ids_cannot_leave_their_place() -> None:
+    assert next(core().job("../model?x#y")) == Call("GET", "/jobs/..%2Fmodel%3Fx%23y")
+
+
+def test_waiting_ends_with_the_time_that_it_was_given() -> None:
+    played = Played(core().wait(Job.model_validate(JOB), None, 0.0), job_answer())
+    assert (played.calls, played.result.status) == ([], JobStatus.QUEUED)
+
+
+def test_a_failed_job_is_an_error_with_its_problem() -> None:
+    error = json.loads(problem(500, "computation-failed").content)
+    with pytest.raises(JobFailedError) as told:
+        Played(core().wait(Job.model_validate(JOB), None, None), job_answer(status="failed", error=error))
+    assert told.value.problem is not None
+    assert told.value.problem.code == "computation-failed"
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(200, {}, b"<html>"), Answer(502, {}, b"bad gateway"), Answer(200, {}, b"{}")]
+)
+def test_what_is_no_bouquet_is_told(answer: Answer) -> None:
+    with pytest.raises(NotBouquetError):
+        Played(core().job("1"), answer)
+
+
+def test_readiness_is_asked_and_not_waited_for() -> None:
+    assert Played(core().is_ready(), problem(503, "not-ready", **{"retry-after": "2"})).result is False
+    assert Played(core().is_ready(), Answer(200, {}, b'{"status":"ready"}')).result is True
+
+
+def test_pauses_grow_to_a_limit_and_differ_between_clients() -> None:
+    pauses = backoff()
+    first = [next(pauses) for _ in range(12)]
+    assert first[0] < first[2] < first[4]
+    assert all(3.0 < pause < 7.0 for pause in first[-3:])
+    assert first[0] != next(backoff())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("12", 12.0), ("-1", None), ("1e9", None), ("Wed, 21 Oct", None), ("", None), ("²", None)],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": text}) == seconds
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    def methods(kind: type) -> dict[str, Any]:
+        found = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
+        return {name: inspect.signature(value).parameters for name, value in found.items() if not name.startswith("_")}
+
+    def rough(kind: type) -> dict[str, list[str]]:
+        return {name: [str(parameter) for parameter in of.values()] for name, of in methods(kind).items()}
+
+    assert rough(Client) == rough(AsyncClient)
+    assert {"generate", "wait", "cancel", "jobs", "events", "image", "flower", "model"} <= rough(Client).keys()
