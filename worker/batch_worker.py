@@ -29,9 +29,12 @@ from rq.utils import as_text, now
 from rq.worker import BaseWorker, WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from worker import rq_internals
+from worker import recovery, rq_internals
 from worker.drain import jobs_to_finish
 from worker.engine import EngineError
+from worker.generation_job import GenerationJob, RefusedError
+from worker.generation_queue import GenerationQueue
+from worker.lease import Finish, Lease
 from worker.lease_keeper import LeaseKeeper
 from worker.logs import about
 from worker.order_book import JobEnd, Succeeded
@@ -44,7 +47,6 @@ from worker.protocol import (
     WorkerReadiness,
     worker_ready_key,
 )
-from worker.rq_internals import Finish, GenerationJob, GenerationQueue, Lease, RefusedError
 from worker.settings import WorkerSettings
 from worker.workshop import Workshop
 
@@ -219,16 +221,16 @@ class BatchWorker(BaseWorker):
             super().run_maintenance_tasks()
             if time.monotonic() >= self._next_sweep:
                 self._next_sweep = time.monotonic() + _SWEEP_SECONDS
-                rq_internals.sweep_canceled(self, self._queue)
+                recovery.sweep_canceled(self, self._queue)
         except redis.RedisError as error:
             self._note_trouble(error)
 
     def clean_registries(self) -> None:
-        """As RQ's, but recovers jobs under watch; see worker/rq_internals.py."""
+        """As RQ's, but recovers jobs under watch; see worker/recovery.py."""
         moment = time.time()  # before the queue is asked for anything: it may be stopped, and answer much later
         if self._queue.acquire_maintenance_lock():
-            rq_internals.recover(self, self._queue, moment)
-            rq_internals.tidy_up(self, self._queue)
+            recovery.recover(self, self._queue, moment)
+            recovery.tidy_up(self, self._queue)
             self._queue.release_maintenance_lock()
         self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ says it is None
 
@@ -321,10 +323,7 @@ class BatchWorker(BaseWorker):
         if room <= 0 or closed or time.monotonic() < self._pause_until:
             return False
         try:
-            limit = min(room, _TAKEN_AT_ONCE)
-            if self._peers > 1:  # leave the others their part
-                limit = min(limit, math.ceil(self.connection.llen(self._queue.key) / self._peers))
-            return self._begin(rq_internals.take(self, self._queue, limit)) if limit else False
+            return self._begin(rq_internals.take(self, self._queue, min(room, _TAKEN_AT_ONCE), self._peers))
         except redis.RedisError as error:
             self._note_trouble(error)
             return False

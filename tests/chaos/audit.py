@@ -17,8 +17,8 @@ from rq.serializers import JSONSerializer
 
 from tests.chaos.client import INTERMEDIATE_KEY, Post
 from worker.directory_store import DirectoryStore
+from worker.generation_queue import GenerationQueue
 from worker.protocol import MODEL_KEY, QUEUE_NAME, RETRIES, FailureReason, GenerationResult, ProtocolError, image_name
-from worker.rq_internals import GenerationQueue
 
 _REGISTRIES: Final = {
     "finished": FinishedJobRegistry,

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def install(order: Path) -> None:
     """Puts the points into the worker's functions."""
-    from worker import directory_store, rq_internals
+    from worker import directory_store, generation_queue, rq_internals
 
     def reach(point: str) -> None:
         try:
@@ -78,6 +78,7 @@ def install(order: Path) -> None:
         setattr(owner, name, breaking)
 
     before(rq_internals, "fetch_taken", "taken", argument=2)
+    after(rq_internals, "take", "taken")
     before(rq_internals, "start", "unstarted", argument=2)
     after(rq_internals, "start", "started")
     before(os, "fsync", "half-written")
@@ -85,7 +86,7 @@ def install(order: Path) -> None:
     before(rq_internals, "finish", "unbooked", argument=1)
     after(rq_internals, "finish", "booked", any_result=True)
     before(rq_internals, "give_back", "giving-back", argument=1)
-    after(rq_internals.GenerationQueue, "acquire_maintenance_lock", "maintenance")
+    after(generation_queue.GenerationQueue, "acquire_maintenance_lock", "maintenance")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
 from worker.directory_store import DirectoryStore
+from worker.lease import LEASE_FIELD
 from worker.png import read_metadata
 from worker.protocol import (
     FAILURE_TTL,
@@ -41,7 +42,6 @@ from worker.protocol import (
     enqueue_options,
     image_name,
 )
-from worker.rq_internals import LEASE_FIELD
 
 MEGABYTE = 2**20
 

@@ -23,6 +23,7 @@ from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
 from worker.directory_store import DirectoryStore
+from worker.generation_queue import GenerationQueue
 from worker.png import encode_png
 from worker.protocol import (
     JOB_FUNCTION,
@@ -34,7 +35,6 @@ from worker.protocol import (
     image_name,
     progress_key,
 )
-from worker.rq_internals import GenerationQueue
 
 QUEUE_KEY = f"rq:queue:{QUEUE_NAME}"
 INTERMEDIATE_KEY = f"{QUEUE_KEY}:intermediate"

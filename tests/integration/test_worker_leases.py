@@ -21,8 +21,10 @@ from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs
 from worker import rq_internals
 from worker.batch_worker import BatchWorker, OpenWorkshop
+from worker.generation_job import GenerationJob
+from worker.generation_queue import GenerationQueue
+from worker.lease import Finish, Lease
 from worker.protocol import QUEUE_NAME, RETRIES, GenerationResult, progress_key
-from worker.rq_internals import Finish, GenerationJob, GenerationQueue, Lease
 from worker.settings import WorkerSettings
 
 REVISION = "0123456789ab"

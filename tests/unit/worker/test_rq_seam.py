@@ -1,4 +1,4 @@
-"""What worker/rq_internals.py and worker/batch_worker.py lean on in RQ.
+"""What worker/rq_internals.py, its neighbours and worker/batch_worker.py lean on in RQ.
 
 When this fails, RQ has changed its insides: read its changes before the pin `rq>=3.0,<3.1` is moved.
 """
