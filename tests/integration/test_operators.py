@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from tests.front_end import FrontEnd
+from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.processes import poll
+from tests.unit.project.test_dashboard import names_used
 from tests.valkey_server import ValkeyServer
+from worker.retention import Retention
 
 Figures = dict[str, Metric]
 
@@ -103,6 +106,24 @@ def test_the_figures_of_a_service_at_work(front_end: FrontEnd, start_light_worke
     assert value(found, "bouquet_http_problems_total", code="job-not-found") == 1
     # Only the one that did not ask to wait.
     assert value(found, "bouquet_http_request_duration_seconds_count", route="/generate") == 1
+
+
+def test_what_is_told_is_documented_and_what_is_asked_for_is_told(
+    front_end: FrontEnd, valkey: ValkeyServer, store_folder: Path, start_light_worker: StartWorker
+) -> None:
+    start_light_worker("--poison", "666")
+    make(front_end.api, steps=5, seed=666)
+    front_end.api.get("/nothing")
+    with valkey.connect() as client:
+        Retention(store_folder, 1000, client).look()
+    poll(lambda: "bouquet_worker_job_failures_total{" in front_end.api.get("/metrics").text, "the failure is told")
+    found = figures(front_end.api)
+    samples = {one.name for family in found.values() for one in family.samples}
+    assert names_used() - samples == set()
+    ours = {name + ("_total" if family.type == "counter" else "") for name, family in found.items()}
+    documented = set(re.findall(r"(?m)^\| `(bouquet_[a-z_]+)` \|", (ROOT / "docs" / "operations.md").read_text()))
+    assert documented == {name for name in ours if name.startswith("bouquet_")}
+    assert all(family.documentation for family in found.values())
 
 
 def test_labels_are_few_whatever_is_asked_for(front_end: FrontEnd) -> None:
