@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from model.atomic import write_atomically
-from model.config import NetworkConfig, network_from_json
+from model.config import NetworkConfig, network_from_json, network_to_json
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.schedule import Schedule
@@ -125,7 +125,7 @@ def save_bundle(
         "name": name,
         "image_size": image_size,
         "precision": precision,
-        "network": dataclasses.asdict(network_config),
+        "network": network_to_json(network_config),
         "schedule": schedule.to_json(),
         "pixel_mean": [float(value) for value in normaliser.mean],
         "pixel_std": [float(value) for value in normaliser.std],

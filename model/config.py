@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
+from model.diffusion import Prediction
 from model.schedule import Schedule
 
-Loss = Literal["mae", "mse"]
+Loss = Literal["mae", "mse", "huber"]
 Resize = Literal["bilinear", "box", "lanczos"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
@@ -35,6 +36,12 @@ class NetworkConfig:
     """Pixels a side that make one position of the finest resolution; 2 makes a step some four times cheaper."""
     embed_in_blocks: bool = False
     """Whether every residual block is told the noise level (scale and shift), and not the input alone."""
+    attention_levels: int = 0
+    """Of the resolutions, so many of the coarsest have self-attention after each residual block."""
+    head_width: int = 64
+    """Channels of an attention head, at most; a head more for each further 64."""
+    prediction: Prediction = "noise"
+    """What the network predicts of a noisy image."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1 or self.block_depth < 1 or self.patch_size < 1:
@@ -43,6 +50,20 @@ class NetworkConfig:
             raise ValueError(f"embedding_dims must be even and at least 4, got {self.embedding_dims}")
         if not 0.0 < self.embedding_max_frequency < math.inf:
             raise ValueError(f"embedding_max_frequency must be above 0, got {self.embedding_max_frequency}")
+        if not 0 <= self.attention_levels <= len(self.widths) or self.head_width < 1:
+            raise ValueError(
+                f"attention_levels must be between 0 and {len(self.widths)} and head_width positive, "
+                f"got {self.attention_levels} and {self.head_width}"
+            )
+        for width in self.widths[len(self.widths) - self.attention_levels :]:
+            if width % self.heads(width):
+                raise ValueError(f"width {width} cannot be shared among {self.heads(width)} attention heads evenly")
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {self.prediction!r}")
+
+    def heads(self, width: int) -> int:
+        """Attention heads of so many channels."""
+        return max(1, width // self.head_width)
 
     @property
     def size_multiple(self) -> int:
@@ -84,7 +105,9 @@ class TrainConfig:
     batch_size: int = 64
     epochs: int = 80
     loss: Loss = "mae"
-    """On the predicted noises."""
+    """On what the network predicts."""
+    min_snr: float | None = None
+    """The most that an error in the predicted image counts for, see ``model.loss``; None counts all output alike."""
     learning_rate: float = 1e-3
     warmup_steps: int = 0
     decay_share: float = 0.0
@@ -94,6 +117,8 @@ class TrainConfig:
     """Whether the learning rate scales the weight decay, as in Keras; the published results were tuned without."""
     ema: float = 0.999
     """Decay a step of the exponential moving average over all weights, batch norm statistics included."""
+    second_ema: float | None = None
+    """Decay of another such average; at the end the one that does better on the validation photos is kept."""
     ema_warmup: bool = False
     """Whether the average starts short, with decay min(ema, (1 + step) / (10 + step)): early samples mean something."""
     flip: bool = False
@@ -130,8 +155,11 @@ class TrainConfig:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate:g}")
         if not 0.0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must not be below 0, got {self.weight_decay:g}")
-        if not 0.0 <= self.ema < 1.0:
-            raise ValueError(f"ema must be in [0, 1), got {self.ema:g}")
+        for name in ("ema", "second_ema"):
+            if (decay := getattr(self, name)) is not None and not 0.0 <= decay < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {decay:g}")
+        if self.min_snr is not None and (self.loss == "mae" or not 0.0 < self.min_snr < math.inf):
+            raise ValueError(f"min_snr must be above 0 and needs the loss mse or huber, got {self.min_snr:g}")
         if not 0.0 <= self.decay_share <= 1.0:
             raise ValueError(f"decay_share must be in [0, 1], got {self.decay_share:g}")
         if self.minutes is not None and not 0.0 < self.minutes < math.inf:
@@ -159,8 +187,26 @@ class TrainConfig:
         return cls(**fields)
 
 
+_ADDED_LATER = ("attention_levels", "head_width", "prediction")
+
+
+def network_to_json(config: NetworkConfig) -> dict[str, Any]:
+    """The config as it goes into a bundle's hash; ``network_from_json`` is the way back.
+
+    Options that there were not in the first bundles are left out where they change nothing, so that the same network
+    has the same hash whichever version wrote it.
+    """
+    default = NetworkConfig()
+    value = dataclasses.asdict(config)
+    return {
+        name: setting
+        for name, setting in value.items()
+        if name not in _ADDED_LATER or setting != getattr(default, name)
+    }
+
+
 def network_from_json(value: dict[str, Any]) -> NetworkConfig:
-    """A NetworkConfig from the JSON object that ``dataclasses.asdict`` made of one."""
+    """A NetworkConfig from a JSON object; what it does not name is as by default."""
     return NetworkConfig(**{**value, "widths": tuple(value["widths"])})
 
 
@@ -173,6 +219,35 @@ PRESETS: dict[str, TrainConfig] = {
         epochs=40,
         warmup_steps=200,
         decay_share=0.4,
+        ema_warmup=True,
+        flip=True,
+        resize="box",
+        precision="mixed_bfloat16",
+    ),
+    "flowers64-plus": TrainConfig(
+        preset="flowers64-plus",
+        network=NetworkConfig(prediction="velocity"),
+        loss="mse",
+        min_snr=5.0,
+        warmup_steps=1000,
+        decay_share=0.5,
+        second_ema=0.9998,
+        ema_warmup=True,
+        flip=True,
+        resize="box",
+    ),
+    "flowers64-xl": TrainConfig(
+        preset="flowers64-xl",
+        network=NetworkConfig(
+            widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity"
+        ),
+        epochs=160,
+        loss="mse",
+        min_snr=5.0,
+        learning_rate=5e-4,
+        warmup_steps=1000,
+        decay_share=0.5,
+        second_ema=0.9998,
         ema_warmup=True,
         flip=True,
         resize="box",
@@ -191,5 +266,6 @@ PRESETS: dict[str, TrainConfig] = {
         sample_steps=4,
     ),
 }
-"""Named recipes: ``flowers64`` is the reference, ``flowers64-patch`` is for hours of a CPU instead of a GPU (a step
-costs a third), ``tiny`` trains in seconds for tests."""
+"""Named recipes: ``flowers64`` is the reference; ``flowers64-plus`` is its network trained in another way, and
+``flowers64-xl`` a larger network, for a GPU; ``flowers64-patch`` is for hours of a CPU (a step costs a third of the
+reference's); ``tiny`` trains in seconds for tests."""

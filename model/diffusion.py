@@ -8,13 +8,18 @@ samplers, share one call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from model.schedule import Rates
 
 Tensor = Any
 Network = Callable[[list[Tensor]], Tensor]
-"""Noisy images [n, s, s, 3] and noise variances [n, 1, 1, 1] to predicted noises [n, s, s, 3]."""
+"""Noisy images [n, s, s, 3] and noise variances [n, 1, 1, 1] to what it predicts, [n, s, s, 3]."""
+
+Prediction = Literal["noise", "velocity"]
+"""What a network predicts: the noises, or the velocities, ``rates.signal * noises - rates.noise * images``, which are
+nearly the images where nearly all is noise, so that no error is divided by next to nothing (Salimans and Ho 2022,
+appendix D)."""
 
 
 def mix(images: Tensor, noises: Tensor, rates: Rates) -> Tensor:
@@ -22,15 +27,24 @@ def mix(images: Tensor, noises: Tensor, rates: Rates) -> Tensor:
     return rates.signal * images + rates.noise * noises
 
 
-def denoise(network: Network, noisy_images: Tensor, rates: Rates) -> tuple[Tensor, Tensor]:
+def denoise(
+    network: Network, noisy_images: Tensor, rates: Rates, prediction: Prediction = "noise"
+) -> tuple[Tensor, Tensor]:
     """Separate noisy images into (predicted noises, predicted images) (DDIM, eq. 9)."""
-    pred_noises = network([noisy_images, rates.noise**2])
-    pred_images = (noisy_images - rates.noise * pred_noises) / rates.signal
-    return pred_noises, pred_images
+    output = network([noisy_images, rates.noise**2])
+    if prediction == "velocity":
+        return rates.noise * noisy_images + rates.signal * output, rates.signal * noisy_images - rates.noise * output
+    return output, (noisy_images - rates.noise * output) / rates.signal
 
 
 def ddim_step(
-    network: Network, noisy_images: Tensor, last_images: Tensor, rates: Rates, next_rates: Rates, correction: Tensor
+    network: Network,
+    noisy_images: Tensor,
+    last_images: Tensor,
+    rates: Rates,
+    next_rates: Rates,
+    correction: Tensor,
+    prediction: Prediction = "noise",
 ) -> tuple[Tensor, Tensor]:
     """One deterministic step towards less noise: separate, then remix (DDIM, eq. 12 with sigma 0).
 
@@ -39,17 +53,18 @@ def ddim_step(
     as ``last_images`` are finite.
 
     Args:
-        network: predicts the noises.
+        network: predicts the noises, or what ``prediction`` says.
         noisy_images: at ``rates``.
         last_images: what the step before predicted; anything finite, such as zeros, at the first.
         rates: of ``noisy_images``.
         next_rates: of the noisy images that are returned.
         correction: share of the change in the predicted images that is added.
+        prediction: what ``network`` predicts.
 
     Returns:
         (noisy images at ``next_rates``, the images predicted so far). Rows do not influence each other.
     """
-    pred_noises, pred_images = denoise(network, noisy_images, rates)
+    pred_noises, pred_images = denoise(network, noisy_images, rates, prediction)
     # Added to what DDIM leaves, not put into the predicted image that is remixed: 0 then adds nothing to any bit.
     remixed = mix(pred_images, pred_noises, next_rates) + correction * (pred_images - last_images)
     return remixed, pred_images

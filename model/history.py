@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class EpochRow:
     validation_noise_loss: float
     """Of the averaged network."""
     validation_image_loss: float
+    validation_kid: float | None = None
+    """Of the averaged network's flowers; None where it is not tracked."""
 
 
 class History:
@@ -60,20 +63,28 @@ class History:
         row = asdict(self.rows[-1])
         writer = Writer(str(self._folder / "tensorboard"))
         for name, value in row.items():
-            if name not in ("epoch", "step"):
+            if name not in ("epoch", "step") and value is not None:
                 writer.add_scalar(name, value, step=row["step"])
         writer.close()
 
     def plot(self) -> None:
-        """``loss.png``: both losses, trained and validated, over the images seen."""
+        """``loss.png``: both losses, trained and validated, and KID if it is tracked, over the images seen."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        with_kid = any(row.validation_kid is not None for row in self.rows)
+        panels = ["noise", "image", "kid"] if with_kid else ["noise", "image"]
+        figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
         images = [row.images / 1000 for row in self.rows]
-        for axes, kind in zip(figure.subplots(1, 2), ("noise", "image"), strict=True):
-            axes.plot(images, [getattr(row, f"{kind}_loss") for row in self.rows], label="training")
-            axes.plot(images, [getattr(row, f"validation_{kind}_loss") for row in self.rows], label="validation (EMA)")
-            axes.set(title=f"{kind} loss", xlabel="training images, thousands", ylabel="mean error")
+        for axes, kind in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            if kind == "kid":
+                kids = [math.nan if row.validation_kid is None else row.validation_kid for row in self.rows]
+                axes.plot(images, kids, marker=".", label="validation (EMA)")
+                axes.set(title="KID", xlabel="training images, thousands")
+            else:
+                axes.plot(images, [getattr(row, f"{kind}_loss") for row in self.rows], label="training")
+                validated = [getattr(row, f"validation_{kind}_loss") for row in self.rows]
+                axes.plot(images, validated, label="validation (EMA)")
+                axes.set(title=f"{kind} loss", xlabel="training images, thousands", ylabel="mean error")
             previous = None
             for row in self.rows:
                 if previous is not None and row.image_size != previous.image_size:

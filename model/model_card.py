@@ -50,7 +50,7 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         "Network: " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(bundle.network_config).items()) + ".",
         "Schedule: " + ", ".join(f"{k} {v}" for k, v in bundle.schedule.to_json().items()) + ".",
         "At the end of training:",
-        _table(trained),
+        _table(trained | _provenance(card.recipe)),
     ]
     if pictures:
         parts += ["![Losses](loss.png)", "![Network](model.png)"]
@@ -61,6 +61,18 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         _METHOD,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _provenance(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What else tells how to repeat the training, where the card has it."""
+    found: dict[str, Any] = {}
+    if hashes := recipe.get("code_sha256"):
+        found["sha256 of the code, model/*.py"] = ", then ".join(hashes)
+    if software := recipe.get("software"):
+        found["software"] = ", ".join(f"{name} {number}" for name, number in software.items())
+    if "average" in recipe:
+        found["average kept"] = recipe["average"]
+    return found
 
 
 def _table(values: dict[str, Any]) -> str:

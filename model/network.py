@@ -1,4 +1,4 @@
-"""The U-Net that predicts the noise in a noisy image, and its sinusoidal embedding of the noise level."""
+"""The U-Net that tells noise and image apart in a noisy image, and its sinusoidal embedding of the noise level."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from model.attention import SelfAttention
 from model.config import NetworkConfig
 
 Tensor = Any
@@ -51,9 +52,9 @@ def build_network(
     """The U-Net for images of ``image_size`` x ``image_size`` pixels.
 
     Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0,
-    1]; its output the predicted noises [n, s, s, 3], float32. With the default config it is the network of the Keras
-    DDIM example, whose zero-initialised last convolution makes an untrained network predict zero. The weights have the
-    same shapes at every image size.
+    1]; its output is what the config says that it predicts, [n, s, s, 3], float32. With the default config it is the
+    network of the Keras DDIM example, whose zero-initialised last convolution makes an untrained network predict zero.
+    The weights have the same shapes at every image size.
 
     Args:
         precision: a Keras dtype policy; ``mixed_bfloat16`` keeps float32 weights, embedding and output.
@@ -75,19 +76,20 @@ def build_network(
     spread = layers.UpSampling2D(finest, interpolation="nearest", dtype=precision)(embedding)
     x = layers.Concatenate(dtype=precision)([x, spread])
 
+    *levels, coarsest = range(len(config.widths))
     skips = []
-    for width in config.widths[:-1]:
+    for level in levels:
         for _ in range(config.block_depth):
-            x = build.residual_block(x, width)
+            x = build.block(x, level)
             skips.append(x)
         x = layers.AveragePooling2D(2, dtype=precision)(x)
     for _ in range(config.block_depth):
-        x = build.residual_block(x, config.widths[-1])
-    for width in reversed(config.widths[:-1]):
+        x = build.block(x, coarsest)
+    for level in reversed(levels):
         x = layers.UpSampling2D(2, interpolation="bilinear", dtype=precision)(x)
         for _ in range(config.block_depth):
             x = layers.Concatenate(dtype=precision)([x, skips.pop()])
-            x = build.residual_block(x, width)
+            x = build.block(x, level)
 
     # float32 whatever the policy: the predicted noise is what the remix is computed from.
     x = layers.Conv2D(3 * patch * patch, 1, kernel_initializer="zeros", dtype="float32")(x)
@@ -106,9 +108,8 @@ class _Builder:
         self._next_seed = None if seed is None else seed * 10_000
 
     def conv(self, width: int, size: int, **options: Any) -> layers.Layer:
-        return layers.Conv2D(
-            width, size, padding="same", kernel_initializer=self._glorot(), dtype=self.precision, **options
-        )
+        options = {"kernel_initializer": self._glorot(), **options}
+        return layers.Conv2D(width, size, padding="same", dtype=self.precision, **options)
 
     def dense(self, width: int, **options: Any) -> layers.Layer:
         return layers.Dense(width, dtype=self.precision, **{"kernel_initializer": self._glorot(), **options})
@@ -117,6 +118,20 @@ class _Builder:
         """Let every block from now on be scaled and shifted by the noise level."""
         width = 4 * self.config.widths[0]
         self.noise_level = self.dense(width, activation="swish")(self.dense(width, activation="swish")(embedding))
+
+    def block(self, x: Tensor, level: int) -> Tensor:
+        """A residual block, and self-attention where the level has it."""
+        width = self.config.widths[level]
+        x = self.residual_block(x, width)
+        with_attention = level >= len(self.config.widths) - self.config.attention_levels
+        return self.attention_block(x, width) if with_attention else x
+
+    def attention_block(self, x: Tensor, width: int) -> Tensor:
+        """Normalise, let all positions look at one another; added to the input."""
+        normalised = layers.BatchNormalization(center=False, scale=False, dtype=self.precision)(x)
+        mixed = SelfAttention(self.config.heads(width), self.precision)(self.conv(3 * width, 1)(normalised))
+        # Zero-initialised, so that training begins from the network without attention.
+        return layers.Add(dtype=self.precision)([x, self.conv(width, 1, kernel_initializer="zeros")(mixed)])
 
     def residual_block(self, x: Tensor, width: int) -> Tensor:
         """Normalise, convolve with swish, convolve; added to the input (through a 1 x 1 where widths differ)."""

@@ -35,13 +35,15 @@ def plot_network(config: NetworkConfig, image_size: int, path: Path) -> None:
     told = "every block" if config.embed_in_blocks else "the input"
     box(0, 1, f"noisy images\n{image_size} x {image_size} x 3", "#dcead6")
     box(3, 1, f"noise variance, {config.embedding_dims} sines and cosines\nconcatenated, tells {told}", "#f6e3b4")
-    box(6, 1, f"predicted noises\n{image_size} x {image_size} x 3", "#f3d3dc")
+    predicted = "noises" if config.prediction == "noise" else "velocities"
+    box(6, 1, f"predicted {predicted}\n{image_size} x {image_size} x 3", "#f3d3dc")
     arrow((0, 0.7), (0, 0.35))
     arrow((1.3, 0.9), (0.6, 0.3))
     arrow((6, 0.35), (6, 0.7))
     for level, width in enumerate(config.widths):
         side = finest // 2**level
-        text = f"{side} x {side}\n{config.block_depth} residual blocks, {width}"
+        attention = ", attention" if level >= levels - config.attention_levels else ""
+        text = f"{side} x {side}\n{config.block_depth} residual blocks, {width}{attention}"
         y = -level
         if level == levels - 1:
             box(3, y, text, "#e4def0")

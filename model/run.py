@@ -8,26 +8,32 @@ checkpoint.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from model.atomic import write_atomically
+from model.averages import AverageScore, better
 from model.backend import accelerated
 from model.budget import Budget
 from model.bundle import Bundle, Card, load_bundle, save_bundle
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.code_hash import code_fingerprint
 from model.config import CHECKPOINT_SECONDS, TrainConfig
 from model.dataset import Dataset
 from model.grid import image_grid
 from model.history import EpochRow, History
+from model.kid_watch import KidWatch
 from model.model_card import write_model_card
 from model.network_plot import plot_network
 from model.normaliser import Normaliser
@@ -63,6 +69,8 @@ class Progress:
     """Steps in the two sums: those of the epoch so far."""
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+    """Hashes of the code that trained, one after the other if it was changed on the way."""
 
 
 class Run:
@@ -80,9 +88,11 @@ class Run:
         folder: Path,
         say: Callable[[str], None] = print,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        kid_watch: KidWatch | None = None,
     ) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
         self._say = say
+        self._kid_watch = kid_watch
         self._checkpoint_seconds = checkpoint_seconds
         self._normaliser = Normaliser.of(dataset.train[config.image_size])
         photos = len(dataset.train[config.image_size])
@@ -95,6 +105,8 @@ class Run:
         for warning in warnings:
             say(warning)
         self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
+        if (code := code_fingerprint()) not in self.progress.code[-1:]:
+            self.progress.code.append(code)
         self.history = History(folder, self.progress.history)
         self.history.write_csv()
         self._begin_size(self.budget.image_size(self.fraction))
@@ -186,7 +198,7 @@ class Run:
 
     def _end_epoch(self) -> None:
         progress, size = self.progress, self._trainer.image_size
-        validation = self._validation()
+        validation, bundle = self._validation(), self._bundle_in_memory()
         row = EpochRow(
             epoch=math.ceil(progress.step / self._order.steps_per_epoch),
             step=progress.step,
@@ -198,6 +210,7 @@ class Run:
             image_loss=progress.image_sum / progress.summed,
             validation_noise_loss=validation.noise,
             validation_image_loss=validation.image,
+            validation_kid=self._kid_watch(bundle) if self._kid_watch else None,
         )
         progress.noise_sum = progress.image_sum = 0.0
         progress.summed = 0
@@ -205,23 +218,25 @@ class Run:
         progress.history = self.history.to_json()
         self.history.write_csv()
         self.history.write_scalars()
-        images = Sampler(self._bundle_in_memory()).sample(GRID_SEEDS, self.config.sample_steps)
+        images = Sampler(bundle).sample(GRID_SEEDS, self.config.sample_steps)
         path = self.folder / "samples" / f"epoch-{row.epoch:04d}.png"
         path.parent.mkdir(exist_ok=True)
         image_grid(images, GRID_COLUMNS).save(path)
         self._say(
             f"epoch {row.epoch}, {size} px: noise loss {row.noise_loss:.4f}, "
-            f"validation {row.validation_noise_loss:.4f}; {path}"
+            f"validation {row.validation_noise_loss:.4f}"
+            + ("" if row.validation_kid is None else f", KID {row.validation_kid:.4f}")
+            + f"; {path}"
         )
 
-    def _validation(self) -> Losses:
-        """Losses of the averaged network over all validation photos, with the same noises every time."""
+    def _validation(self, second: bool = False) -> Losses:
+        """Losses of an averaged network over all validation photos, with the same noises every time."""
         photos = self.dataset.validation[self._trainer.image_size]
         size = min(self.config.batch_size, len(photos))
         sums, count = np.zeros(2), 0
         for batch, start in enumerate(range(0, len(photos) - size + 1, size)):
             losses = self._trainer.validation_losses(
-                self._state, ops.convert_to_tensor(photos[start : start + size]), batch
+                self._state, ops.convert_to_tensor(photos[start : start + size]), batch, second
             )
             sums += [float(ops.convert_to_numpy(loss)) for loss in losses]
             count += 1
@@ -246,15 +261,17 @@ class Run:
         """The bundle and what tells of it."""
         self._use_size(self.config.image_size)
         self.progress.finished = True
+        scores = self._compare_averages()
+        chosen = better(scores) if scores else 0
         save_bundle(
             self.bundle_path,
             name=self.config.preset,
-            network=self._trainer.ema_network(self._state),
+            network=self._trainer.ema_network(self._state, second=chosen == 1),
             network_config=self.config.network,
             schedule=self.config.schedule,
             normaliser=self._normaliser,
             image_size=self.config.image_size,
-            card=self._card(),
+            card=self._card(scores, chosen),
         )
         self.history.plot()
         plot_network(self.config.network, self.config.image_size, self.folder / "model.png")
@@ -264,9 +281,36 @@ class Run:
         write_model_card(self.folder, bundle)
         self._save()
 
-    def _card(self) -> Card:
+    def _compare_averages(self) -> list[AverageScore]:
+        """How both averages do; none where there is but one."""
+        if self.config.second_ema is None:
+            return []
+        scores = []
+        for second, ema in enumerate((self.config.ema, self.config.second_ema)):
+            kid = self._kid_watch(self._bundle_in_memory(bool(second))) if self._kid_watch else None
+            scores.append(AverageScore(ema, self._validation(bool(second)).noise, kid))
+            told = "" if kid is None else f", KID {kid:.4f}"
+            self._say(f"average {ema:g}: validation {scores[-1].validation_noise_loss:.4f}{told}")
+        return scores
+
+    def _card(self, scores: list[AverageScore], chosen: int) -> Card:
         last = self.history.rows[-1]
         size = self.config.image_size
+        recipe: dict[str, Any] = {
+            "options": self.config.to_json(),
+            "trained": dataclasses.asdict(last),
+            "code_sha256": self.progress.code,
+            "software": {
+                "bouquet": version("bouquet"),
+                "keras": keras.__version__,
+                keras.backend.backend(): importlib.import_module(keras.backend.backend()).__version__,
+            },
+        }
+        if self._kid_watch:
+            recipe["validation_kid_features"] = self._kid_watch.name
+        if scores:
+            recipe["averages"] = [dataclasses.asdict(score) for score in scores]
+            recipe["average"] = scores[chosen].ema
         return Card(
             training_data={
                 "source": "tfds:oxford_flowers102" if self.dataset.source == "tfds" else "folder of photos",
@@ -274,11 +318,11 @@ class Run:
                 "validation_photos": len(self.dataset.validation[size]),
                 "sha256": self._fingerprint,
             },
-            recipe={"options": self.config.to_json(), "trained": dataclasses.asdict(last)},
+            recipe=recipe,
         )
 
-    def _bundle_in_memory(self) -> Bundle:
-        """The averaged network as it stands, at the size it is trained at now."""
+    def _bundle_in_memory(self, second: bool = False) -> Bundle:
+        """An averaged network as it stands, at the size it is trained at now."""
         size = self._trainer.image_size
         return Bundle(
             name=self.config.preset,
@@ -287,7 +331,7 @@ class Run:
             normaliser=self._normaliser,
             image_size=size,
             precision="float32",
-            network=self._trainer.ema_network(self._state),
+            network=self._trainer.ema_network(self._state, second),
             content_hash="",
             card=Card(),
         )
@@ -300,9 +344,11 @@ class Run:
         if path.exists():
             try:
                 before = json.loads(path.read_text())
+                # Options that there were not yet when the run was begun are as by default.
+                options_before = json.loads(json.dumps(TrainConfig.from_json(before["options"]).to_json()))
             except ValueError as error:
                 raise RunError(f"{path}: damaged ({error}); give another --out to begin anew") from error
-            changed = [name for name in options if before["options"].get(name) != options[name]]
+            changed = [name for name in options if options_before[name] != options[name]]
             refused = [name for name in changed if name not in CHANGEABLE]
             if before["data_sha256"] != self._fingerprint:
                 refused.append("data")
@@ -312,7 +358,7 @@ class Run:
                     "or another --out to begin anew"
                 )
             for name in changed:
-                self._say(f"{name}: {before['options'].get(name)} until now, {options[name]} from here")
+                self._say(f"{name}: {options_before[name]} until now, {options[name]} from here")
         write_atomically(path, json.dumps(document, indent=2).encode())
 
 

@@ -106,14 +106,16 @@ class Sampler:
         return self.to_uint8(pred_images)
 
     def _step(
-        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, rates: Tensor
+        self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, table: Tensor
     ) -> tuple[Tensor, Tensor]:
         def network(inputs: list[Tensor]) -> Tensor:
             outputs, _ = self.bundle.network.stateless_call(weights, statistics, inputs, training=False)
             return outputs
 
-        *columns, correction = [ops.reshape(rates[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
-        return ddim_step(network, noisy_images, last_images, Rates(*columns[:2]), Rates(*columns[2:]), correction)
+        *columns, correction = [ops.reshape(table[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
+        rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
+        prediction = self.bundle.network_config.prediction
+        return ddim_step(network, noisy_images, last_images, rates, next_rates, correction, prediction)
 
     def _steps(
         self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, rates: Tensor

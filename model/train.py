@@ -8,14 +8,20 @@ import importlib.util
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, Precision, Resize, Stage, TrainConfig
+from model.diffusion import Prediction
+
+if TYPE_CHECKING:
+    from model.dataset import Dataset
+    from model.kid_watch import KidWatch
 
 EXTRA_PACKAGES = ("matplotlib", "tensorboard", "tqdm")
+KID_FEATURES = ("auto", "off", "lite0", "inception75")
 DEFAULT_DECAY_SHARE = 0.35
 """Share of a run of given --minutes over which the learning rate goes down to zero, where the preset names none."""
 
@@ -45,9 +51,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--decay-share", type=float, help="share of the run over which the learning rate goes to zero")
     parser.add_argument("--weight-decay", type=float)
     parser.add_argument("--scale-decay", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--min-snr", type=float, help="the most that an error in the image counts for, such as 5")
+    parser.add_argument("--prediction", choices=get_args(Prediction), help="what the network predicts")
     parser.add_argument("--ema", type=float)
+    parser.add_argument("--second-ema", type=float, help="another average; the better of both is kept")
     parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)
     parser.add_argument("--seed", type=int)
+    parser.add_argument(
+        "--kid", choices=KID_FEATURES, default="auto",
+        help="features for the KID of each epoch: auto is lite0 where the extra `evaluate` is installed (default auto)",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint-seconds",
         type=float,
@@ -66,6 +79,8 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
     }
     if "stages" in given:
         given["stages"] = Stage.parse_all(given["stages"])
+    if arguments.prediction is not None:
+        given["network"] = dataclasses.replace(preset.network, prediction=arguments.prediction)
     if "minutes" in given and "decay_share" not in given and preset.decay_share == 0.0:
         given["decay_share"] = DEFAULT_DECAY_SHARE
     return dataclasses.replace(preset, **given)
@@ -88,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Late, so that --help and bad options do not wait for the backend.
     from model.checkpoint import CheckpointError
     from model.dataset import DatasetError, load_dataset
+    from model.features import FeatureError
     from model.progress_bar import ProgressBar
     from model.run import Run, RunError
 
@@ -97,10 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:
                 bar.say(f"skipped {skipped}")
-            run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds)
+            kid_watch = _kid_watch(arguments.kid, dataset, bar.say)
+            run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch)
             bar.begin(run.budget, run.progress)
             finished = run.train(bar.update, stop.is_set)
-        except (DatasetError, RunError, CheckpointError, ValueError) as error:
+        except (DatasetError, FeatureError, RunError, CheckpointError, ValueError) as error:
             return _fail(str(error))
         except OSError as error:
             return _fail(f"{error.filename or arguments.out}: {error.strerror or error}")
@@ -109,6 +126,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     print(f"finished: {run.bundle_path}")
     return 0
+
+
+def _kid_watch(wanted: str, dataset: Dataset, say: Callable[[str], None]) -> KidWatch | None:
+    """What tracks KID, or None with a word on why not. Raises FeatureError if features asked for cannot be had."""
+    from model.features import EXTRACTORS, FeatureError
+    from model.kid_watch import KidWatch
+
+    if wanted == "off":
+        return None
+    name = "lite0" if wanted == "auto" else wanted
+    try:
+        return KidWatch(name, EXTRACTORS[name](), dataset)
+    except (FeatureError, ValueError) as error:
+        if wanted != "auto":
+            raise
+        say(f"KID is not tracked: {error}")
+        return None
 
 
 class _StopFlag:

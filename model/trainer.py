@@ -13,6 +13,7 @@ from model.adamw import AdamW
 from model.backend import compile_function, value_and_gradients
 from model.config import TrainConfig
 from model.diffusion import denoise, mix
+from model.loss import error, min_snr_weights, target
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.reproducible import reproducible
@@ -32,10 +33,13 @@ class TrainState(NamedTuple):
     optimizer: Tensors
     ema_weights: Tensors
     ema_statistics: Tensors
+    second_ema_weights: Tensors = ()  # type: ignore[assignment]
+    """Of ``TrainConfig.second_ema``; empty without it."""
+    second_ema_statistics: Tensors = ()  # type: ignore[assignment]
 
 
 class Losses(NamedTuple):
-    """Means over a batch: of the noise (what is trained on) and of the image (watched only)."""
+    """Means over a batch, of the predicted noise and of the predicted image, whatever it is that is trained on."""
 
     noise: Tensor
     image: Tensor
@@ -69,7 +73,10 @@ class Trainer:
             [ops.convert_to_tensor(ops.convert_to_numpy(variable.value)) for variable in variables]
             for variables in (self.network.trainable_variables, self.network.non_trainable_variables)
         )
-        return TrainState(weights, statistics, self.optimizer.initial_state(weights), list(weights), list(statistics))
+        second = ([], []) if self.config.second_ema is None else (list(weights), list(statistics))
+        return TrainState(
+            weights, statistics, self.optimizer.initial_state(weights), list(weights), list(statistics), *second
+        )
 
     def train_steps(
         self,
@@ -93,10 +100,7 @@ class Trainer:
         numbers = np.arange(step, step + len(rows))
         # A step draws a few times, and each draw counts the seed up by one: 16 keeps the steps apart.
         seeds = np.stack([np.full_like(numbers, self.config.seed), numbers * 16], axis=1)
-        decays = np.full(len(rows), self.config.ema, np.float32)
-        if self.config.ema_warmup:
-            decays = np.minimum(decays, (1.0 + numbers) / (10.0 + numbers)).astype(np.float32)
-        plan = [rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, decays]
+        plan = [rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, self._decays(numbers)]
         if len(rows) > 1 and keras.backend.backend() == "jax":
             carry, losses = self._scan(list(state), photos, plan)
             return TrainState(*carry), Losses(*losses)
@@ -107,19 +111,28 @@ class Trainer:
             step_losses.append(losses)
         return state, Losses(*(ops.stack(kind) for kind in zip(*step_losses, strict=True)))
 
-    def validation_losses(self, state: TrainState, photos: Tensor, batch: int) -> Losses:
+    def validation_losses(self, state: TrainState, photos: Tensor, batch: int, second: bool = False) -> Losses:
         """The averaged network's losses on one batch of photos, with noises drawn from the batch's number."""
         seed = ops.convert_to_tensor([self.config.seed + 1, batch * 16], self._random.state.dtype)
-        return Losses(*self._validate(state.ema_weights, state.ema_statistics, photos, seed))
+        return Losses(*self._validate(*_averages(state, second), photos, seed))
 
-    def ema_network(self, state: TrainState) -> keras.Model:
-        """A float32 network with the averaged weights: what is sampled from and shipped."""
+    def ema_network(self, state: TrainState, second: bool = False) -> keras.Model:
+        """A float32 network with averaged weights, of the first average or the second: what is sampled and shipped."""
         network = build_network(self.config.network, self.image_size, "float32", seed=None)
-        for variable, value in zip(network.trainable_variables, state.ema_weights, strict=True):
+        weights, statistics = _averages(state, second)
+        for variable, value in zip(network.trainable_variables, weights, strict=True):
             variable.assign(value)
-        for variable, value in zip(network.non_trainable_variables, state.ema_statistics, strict=True):
+        for variable, value in zip(network.non_trainable_variables, statistics, strict=True):
             variable.assign(value)
         return network
+
+    def _decays(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Of both averages at these steps of the run: [k, 2]."""
+        second = self.config.ema if self.config.second_ema is None else self.config.second_ema
+        decays = np.repeat(np.array([[self.config.ema, second]], np.float32), len(numbers), axis=0)
+        if self.config.ema_warmup:
+            decays = np.minimum(decays, ((1.0 + numbers) / (10.0 + numbers))[:, None]).astype(np.float32)
+        return decays
 
     def _train_steps(self, carry: Tensors, photos: Tensor, plan: Tensors) -> tuple[Tensors, Tensors]:
         """A compiled loop over the steps of ``plan``, each part of which holds one row a step."""
@@ -131,7 +144,7 @@ class Trainer:
         return ops.scan(body, carry, plan)
 
     def _train_step(
-        self, state: TrainState, photos: Tensor, rows: Tensor, seed: Tensor, learning_rate: Tensor, decay: Tensor
+        self, state: TrainState, photos: Tensor, rows: Tensor, seed: Tensor, learning_rate: Tensor, decays: Tensor
     ) -> tuple[TrainState, Losses]:
         images = ops.take(photos, rows, axis=0)
         images, noises, rates = self._draw(images, seed, flip=self.config.flip)
@@ -140,19 +153,21 @@ class Trainer:
         )
         weights, optimizer = self.optimizer.apply(state.weights, gradients, state.optimizer, learning_rate)
 
-        def average(averages: Tensors, values: Tensors) -> Tensors:
+        def average(averages: Tensors, values: Tensors, decay: Tensor) -> Tensors:
             return [decay * average + (1.0 - decay) * value for average, value in zip(averages, values, strict=True)]
 
-        return (
-            TrainState(
-                weights,
-                statistics,
-                optimizer,
-                average(state.ema_weights, weights),
-                average(state.ema_statistics, statistics),
-            ),
-            losses,
-        )
+        averages = [
+            average(state.ema_weights, weights, decays[0]),
+            average(state.ema_statistics, statistics, decays[0]),
+        ]
+        if state.second_ema_weights:
+            averages += [
+                average(state.second_ema_weights, weights, decays[1]),
+                average(state.second_ema_statistics, statistics, decays[1]),
+            ]
+        else:
+            averages += [[], []]
+        return TrainState(weights, statistics, optimizer, *averages), losses
 
     def _validation_losses(self, weights: Tensors, statistics: Tensors, photos: Tensor, seed: Tensor) -> Losses:
         images, noises, rates = self._draw(photos, seed, flip=False)
@@ -174,14 +189,26 @@ class Trainer:
     def _loss(
         self, weights: Tensors, statistics: Tensors, images: Tensor, noises: Tensor, rates: Rates, training: bool
     ) -> tuple[Tensor, tuple[Losses, Tensors]]:
-        new_statistics = statistics
+        output, new_statistics = None, statistics
 
         def network(inputs: Tensors) -> Tensor:
-            nonlocal new_statistics
-            outputs, new_statistics = self.network.stateless_call(weights, statistics, inputs, training=training)
-            return outputs
+            nonlocal output, new_statistics
+            output, new_statistics = self.network.stateless_call(weights, statistics, inputs, training=training)
+            return output
 
-        pred_noises, pred_images = denoise(network, mix(images, noises, rates), rates)
-        error = ops.abs if self.config.loss == "mae" else ops.square
-        losses = Losses(ops.mean(error(noises - pred_noises)), ops.mean(error(images - pred_images)))
-        return losses.noise, (losses, new_statistics)
+        kind, prediction = self.config.loss, self.config.network.prediction
+        pred_noises, pred_images = denoise(network, mix(images, noises, rates), rates, prediction)
+        losses = Losses(ops.mean(error(kind, noises - pred_noises)), ops.mean(error(kind, images - pred_images)))
+        if prediction == "noise" and self.config.min_snr is None:
+            return losses.noise, (losses, new_statistics)
+        errors = error(kind, target(prediction, images, noises, rates) - output)
+        if self.config.min_snr is not None:
+            errors = errors * min_snr_weights(prediction, rates, self.config.min_snr)
+        return ops.mean(errors), (losses, new_statistics)
+
+
+def _averages(state: TrainState, second: bool) -> tuple[Tensors, Tensors]:
+    """Weights and statistics of one of the averages."""
+    if second:
+        return state.second_ema_weights, state.second_ema_statistics
+    return state.ema_weights, state.ema_statistics

@@ -4,11 +4,13 @@ import csv
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from model.bundle import load_bundle
 from model.checkpoint import load_checkpoint
+from model.code_hash import code_fingerprint
 from model.config import PRESETS, NetworkConfig, Stage
 from model.dataset import Dataset
 from model.run import Run, RunError
@@ -62,6 +64,58 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     assert train(folder)[1]
     return folder
+
+
+def test_a_run_begun_before_there_were_these_options_goes_on(tmp_path):
+    assert not train(tmp_path, stop_after=2)[1]
+    path = tmp_path / "options.json"
+    document = json.loads(path.read_text())
+    for name in ("min_snr", "second_ema"):
+        del document["options"][name]
+    for name in ("attention_levels", "head_width", "prediction"):
+        del document["options"]["network"][name]
+    path.write_text(json.dumps(document))
+    assert train(tmp_path)[1]
+
+
+def test_kid_is_tracked_and_chooses_among_two_averages(tmp_path):
+    kids = iter([0.5, 0.4, 0.3, 0.2])
+
+    class Watch:
+        name = "counted"
+
+        def __call__(self, bundle):
+            return next(kids)
+
+    lines = []
+    config = dataclasses.replace(CONFIG, second_ema=0.5)
+    run, finished = train(tmp_path, config, kid_watch=Watch(), say=lines.append)
+    assert finished
+    assert [row["validation_kid"] for row in rows(tmp_path)] == ["0.5", "0.4"]
+    assert any("KID 0.4000" in line for line in lines)
+    bundle = load_bundle(run.bundle_path)
+    recipe = bundle.card.recipe
+    assert [average["validation_kid"] for average in recipe["averages"]] == [0.3, 0.2]
+    assert (recipe["average"], recipe["validation_kid_features"]) == (0.5, "counted")
+    kept = load_checkpoint(tmp_path / "checkpoints")[0].groups["second_ema_weights"]
+    for variable, value in zip(bundle.network.trainable_variables, kept, strict=True):
+        np.testing.assert_array_equal(np.asarray(variable.value), value)
+    assert "average kept | 0.5" in (tmp_path / "MODEL_CARD.md").read_text()
+
+
+def test_without_kid_the_loss_chooses_among_two_averages(tmp_path):
+    run, _ = train(tmp_path, dataclasses.replace(CONFIG, ema=0.9999, second_ema=0.5))
+    recipe = load_bundle(run.bundle_path).card.recipe
+    assert recipe["average"] == 0.5  # the other one still is what the training began with
+    assert [average["validation_kid"] for average in recipe["averages"]] == [None, None]
+    assert [row["validation_kid"] for row in rows(tmp_path)] == ["", ""]
+
+
+def test_the_card_names_code_and_software(whole):
+    recipe = load_bundle(whole / "bundle.safetensors").card.recipe
+    assert recipe["code_sha256"] == [code_fingerprint()]
+    assert recipe["software"].keys() == {"bouquet", "keras", keras.backend.backend()}
+    assert code_fingerprint() in (whole / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize("stop_after", [1, STEPS_AN_EPOCH, STEPS_AN_EPOCH + 1])

@@ -17,6 +17,11 @@ SIZE, MOST = 16, 36
 NETWORKS = {
     "as the reference": (NetworkConfig((8, 16), 1), "float32"),
     "wide, told in blocks, of patches": (NetworkConfig((32, 48), 1, patch_size=2, embed_in_blocks=True), "float32"),
+    "with attention": (
+        NetworkConfig((16, 48), 1, embed_in_blocks=True, attention_levels=2, head_width=16, prediction="velocity"),
+        "float32",
+    ),
+    "with attention, in bfloat16": (NetworkConfig((16, 32), 1, attention_levels=1, head_width=16), "mixed_bfloat16"),
     "in bfloat16": (NetworkConfig((16,), 1, patch_size=2, embed_in_blocks=True), "mixed_bfloat16"),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 from safetensors.numpy import save_file
 
-from model.bundle import Bundle, BundleError, Card, load_bundle, replace_card, save_bundle
+from model.bundle import Bundle, BundleError, Card, default_bundle_path, load_bundle, replace_card, save_bundle
 from model.sampling import Sampler
 from tests.bundles import make_tiny_bundle
 
@@ -49,6 +49,21 @@ def test_everything_comes_back(path, tmp_path):
     for one, two in zip(bundle.network.variables, other.network.variables, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(one.value), ops.convert_to_numpy(two.value))
     np.testing.assert_array_equal(Sampler(bundle).sample([7], 3), Sampler(other).sample([7], 3))
+
+
+def test_the_bundle_that_ships_and_was_written_first_still_has_its_hash(tmp_path):
+    bundle = load_bundle(default_bundle_path())
+    assert save_again(bundle, tmp_path / "again.safetensors") == bundle.content_hash
+
+
+def test_a_bundle_says_what_its_network_predicts(path, tmp_path):
+    bundle = load_bundle(path)
+    config = dataclasses.replace(bundle.network_config, prediction="velocity")
+    assert save_again(bundle, tmp_path / "other.safetensors", network_config=config) != bundle.content_hash
+    other = load_bundle(tmp_path / "other.safetensors")
+    assert other.network_config.prediction == "velocity"
+    assert other.description()["network"]["prediction"] == "velocity"
+    assert (Sampler(bundle).sample([7], 3) != Sampler(other).sample([7], 3)).any()
 
 
 def test_the_description_is_json_and_names_the_revision(path):

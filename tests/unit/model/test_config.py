@@ -7,9 +7,31 @@ import math
 import keras
 import pytest
 
-from model.config import PRESETS, NetworkConfig, Stage, TrainConfig
+from model.config import PRESETS, NetworkConfig, Stage, TrainConfig, network_from_json, network_to_json
 from model.network import build_network
 from model.order import PhotoOrder
+
+
+def test_the_reference_is_trained_better_with_the_same_network():
+    plus, reference = PRESETS["flowers64-plus"].network, PRESETS["flowers64"].network
+    assert dataclasses.replace(plus, prediction="noise") == reference
+
+
+def test_a_run_from_before_there_were_these_options_is_read_as_by_default():
+    before = json.loads(json.dumps(TrainConfig().to_json()))
+    for name in ("min_snr", "second_ema"):
+        del before[name]
+    for name in ("attention_levels", "head_width", "prediction"):
+        del before["network"][name]
+    assert TrainConfig.from_json(before) == TrainConfig()
+
+
+def test_networks_are_written_as_before_there_were_these_options():
+    written = network_to_json(NetworkConfig())
+    assert written == network_to_json(NetworkConfig(attention_levels=0, head_width=64, prediction="noise"))
+    assert not {"attention_levels", "head_width", "prediction"} & written.keys()
+    config = PRESETS["flowers64-xl"].network
+    assert network_from_json(json.loads(json.dumps(network_to_json(config)))) == config
 
 
 def test_the_reference_recipe_is_the_published_one():
@@ -57,7 +79,11 @@ def test_json_is_the_way_back(preset):
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
         ({"stages": (Stage(64, math.nan),)}, "stages"),
-        ({"loss": "huber"}, "loss.*mae"),
+        ({"loss": "l1"}, "loss.*mae, mse, huber"),
+        ({"second_ema": 1.0}, "second_ema"),
+        ({"min_snr": 5.0}, "min_snr.*needs the loss mse or huber"),
+        ({"loss": "mse", "min_snr": 0.0}, "min_snr"),
+        ({"loss": "mse", "min_snr": math.nan}, "min_snr"),
         ({"resize": "nearest"}, "resize.*bilinear"),
         ({"precision": "float16"}, "precision.*mixed_bfloat16"),
     ],
@@ -78,11 +104,22 @@ def test_bad_values_are_named(change, named):
         {"embedding_dims": 2},
         {"embedding_max_frequency": 0.0},
         {"embedding_max_frequency": math.nan},
+        {"attention_levels": -1},
+        {"attention_levels": 5},
+        {"head_width": 0},
+        {"prediction": "image"},
     ],
 )
 def test_impossible_networks_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         NetworkConfig(**change)
+
+
+def test_heads_share_the_channels_evenly():
+    assert NetworkConfig().heads(32) == 1
+    assert PRESETS["flowers64-xl"].network.heads(192) == 3
+    with pytest.raises(ValueError, match="width 50 cannot be shared among 3 attention heads"):
+        NetworkConfig((8, 50), attention_levels=1, head_width=16)
 
 
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from model.attention import SelfAttention
 from model.config import PRESETS, NetworkConfig
 from model.network import SinusoidalEmbedding, build_network, sinusoidal_embedding
 
@@ -90,6 +91,13 @@ def test_the_same_weights_fit_every_size(config):
     small, large = build_network(config, 16, seed=None), build_network(config, 32, seed=None)
     assert [variable.shape for variable in small.variables] == [variable.shape for variable in large.variables]
     assert large.output.shape == (None, 32, 32, 3)
+
+
+def test_the_large_preset_has_attention_at_16_and_at_8_and_some_twelve_million_parameters():
+    network = build_network(PRESETS["flowers64-xl"].network, 64, seed=None)
+    sides = {layer.output.shape[1] for layer in network.layers if isinstance(layer, SelfAttention)}
+    assert sides == {16, 8}
+    assert 8e6 < network.count_params() < 16e6
 
 
 def test_the_same_seed_makes_the_same_weights():

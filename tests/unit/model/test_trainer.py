@@ -8,6 +8,7 @@ from keras import ops
 
 from model.config import PRESETS, NetworkConfig
 from model.normaliser import Normaliser
+from model.schedule import Rates
 from model.trainer import Trainer
 from tests.photos import paint_flower
 
@@ -61,6 +62,54 @@ def test_the_loss_goes_down(trainer, photos):
     for call in range(1, 20):
         state, last = trainer.train_steps(state, photos, ROWS, 6 * call, RATES)
     assert ops.convert_to_numpy(last.noise).mean() < 0.75 * ops.convert_to_numpy(first.noise).mean()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": NetworkConfig((8,), 1, prediction="velocity"), "loss": "mse", "min_snr": 5.0},
+        {"network": NetworkConfig((8, 16), 1, attention_levels=1), "loss": "huber", "second_ema": 0.5},
+    ],
+    ids=["velocity, weighted", "attention, huber, two averages"],
+)
+def test_other_recipes_learn_as_well(photos, change):
+    trainer = Trainer(dataclasses.replace(CONFIG, **change), 16, Normaliser.of(PHOTOS))
+    state, first = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    for call in range(1, 20):
+        state, _ = trainer.train_steps(state, photos, ROWS, 6 * call, RATES)
+    _, last = trainer.train_steps(state, photos, ROWS, 0, RATES)  # with the draws of the first time
+    assert ops.convert_to_numpy(last.noise).mean() < 0.8 * ops.convert_to_numpy(first.noise).mean()
+
+
+def test_the_weighted_error_of_the_velocities_is_what_is_trained_on(photos):
+    network = NetworkConfig((8,), 1, prediction="velocity")
+    config = dataclasses.replace(CONFIG, network=network, loss="mse", min_snr=5.0)
+    trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
+    state, angles = trainer.initial_state(), np.full((4, 1, 1, 1), 0.25, np.float32)
+    rates = Rates(*map(ops.convert_to_tensor, (np.cos(angles), np.sin(angles))))
+    images, noises = np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)).astype(np.float32)
+    value, (losses, _) = trainer._loss(state.weights, state.statistics, images, noises, rates, False)
+    # The untrained network says zero, so the error is the velocity itself; SNR 15.3, of which 5 counts.
+    velocities = np.cos(angles) * noises - np.sin(angles) * images
+    snr = 1.0 / np.tan(0.25) ** 2
+    assert float(value) == pytest.approx((velocities**2).mean() * 5.0 / (snr + 1.0), rel=1e-4)
+    assert float(losses.noise) == pytest.approx(((np.cos(angles) * velocities) ** 2).mean(), rel=1e-3)
+
+
+def test_two_averages_each_have_their_decay(photos):
+    config = dataclasses.replace(CONFIG, ema=0.5, second_ema=0.9)
+    trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
+    before = trainer.initial_state()
+    after, _ = trainer.train_steps(before, photos, ROWS[:1], 0, RATES[:1])
+    for prefix, decay in (("ema", 0.5), ("second_ema", 0.9)):
+        for kind in ("weights", "statistics"):
+            for start, value, average in zip(
+                getattr(before, kind), getattr(after, kind), getattr(after, f"{prefix}_{kind}"), strict=True
+            ):
+                start, value, average = (ops.convert_to_numpy(each) for each in (start, value, average))
+                np.testing.assert_allclose(average, decay * start + (1.0 - decay) * value, rtol=1e-5, atol=1e-7)
+    shipped = trainer.ema_network(after, second=True).trainable_variables[0].value
+    np.testing.assert_array_equal(ops.convert_to_numpy(shipped), ops.convert_to_numpy(after.second_ema_weights[0]))
 
 
 def test_the_average_moves_over_weights_and_statistics(trainer, photos):
