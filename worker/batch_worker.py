@@ -8,15 +8,13 @@ committed in the workshop's, which never waits for Redis; the thread of the Leas
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import logging
-import math
 import queue
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import redis
 from redis.client import Pipeline
@@ -30,35 +28,32 @@ from rq.worker import BaseWorker, WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from worker import recovery, rq_internals
-from worker.drain import jobs_to_finish
 from worker.engine import EngineError
-from worker.generation_job import GenerationJob, RefusedError
+from worker.generation_job import GenerationJob
 from worker.generation_queue import GenerationQueue
-from worker.lease import Finish, Lease
+from worker.image_claims import ImageClaims
+from worker.jobs_in_hand import JobsInHand
+from worker.lease import Lease
 from worker.lease_keeper import LeaseKeeper
-from worker.logs import about
-from worker.order_book import JobEnd, Succeeded
 from worker.progress import ProgressBoard
 from worker.protocol import (
     MODEL_KEY,
     QUEUE_NAME,
     RESULT_TTL,
-    FailureReason,
     WorkerReadiness,
     worker_ready_key,
 )
+from worker.queue_trouble import PAUSE_SECONDS, QueueTrouble
 from worker.settings import WorkerSettings
 from worker.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 BROKEN_EXIT_CODE: Final = 70
-_POLL_SECONDS: Final = 0.01
-_TAKEN_AT_ONCE: Final = 32
-_PAUSE_AFTER_ERROR: Final = 0.5
+_SHORTEST_POLL_SECONDS: Final = 0.01
+_LONGEST_POLL_SECONDS: Final = 0.05
 _SWEEP_SECONDS: Final = 60.0
 _SAME_SIGNAL_SECONDS: Final = 1.0
-_ROOM_SECONDS: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,14 +63,6 @@ class OpenWorkshop:
     workshop: Workshop
     description: dict[str, Any]
     revision: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Held:
-    """A job in the workshop, and when its time is over (`time.monotonic`)."""
-
-    lease: Lease
-    deadline: float
 
 
 class BatchWorker(BaseWorker):
@@ -109,9 +96,10 @@ class BatchWorker(BaseWorker):
         self._settings = settings
         self._open_workshop = open_workshop
         self._opened: OpenWorkshop | None = None
-        self._held: dict[str, _Held] = {}
-        self._finishes: list[Finish] = []
-        self._orders: queue.SimpleQueue[tuple[Literal["stop", "lost"], str, Lease | None]] = queue.SimpleQueue()
+        self._in_hand: JobsInHand | None = None
+        self._orders: queue.SimpleQueue[str | Lease] = queue.SimpleQueue()
+        """Ids of jobs that are to be stopped, and leases that have been lost."""
+        self._trouble = QueueTrouble(settings.beat_seconds)
         self._board = ProgressBoard(connection)
         self._keeper = LeaseKeeper(
             self._beat,
@@ -122,12 +110,9 @@ class BatchWorker(BaseWorker):
         self._stop_asked_at: float | None = None
         self._hurry = False
         self._draining = False
-        self._closed_to_others = False
         self._tick_seen: float | None = None
         self._suspended = False
         self._peers = 1
-        self._pause_until = 0.0
-        self._trust_leases_at = 0.0
         self._beat_at = time.time()
         self._next_sweep = 0.0
 
@@ -139,6 +124,12 @@ class BatchWorker(BaseWorker):
         return self._opened.workshop
 
     @property
+    def _jobs(self) -> JobsInHand:
+        if self._in_hand is None:
+            raise RuntimeError("the worker has not been bootstrapped")
+        return self._in_hand
+
+    @property
     def connection_timeout(self) -> int:
         """Seconds that a command may take: RQ would wait for minutes, during which nothing else is booked."""
         return 10
@@ -148,15 +139,26 @@ class BatchWorker(BaseWorker):
     def bootstrap(self, *arguments: Any, **options: Any) -> None:
         """Loads the model, warms it up, and only then says that there is a worker."""
         self._opened = self._open_workshop()
+        self._in_hand = JobsInHand(
+            self,
+            self._queue,
+            self.workshop,
+            ImageClaims(self.connection, self.name, self._opened.revision),
+            self._trouble,
+            lease_seconds=self._settings.lease_seconds,
+            most=self._settings.jobs_held or 4 * self.workshop.slots,
+            tell_ends=self._tell_watchers,
+        )
         while True:
             try:
                 super().bootstrap(*arguments, **options)
                 self._beat()
-                self._distrust_leases()  # the queue may be back this very moment, or we be started because it is
+                # The queue may be back this very moment, or we be started because it is.
+                self._trouble.distrust_leases()
                 break
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 log.warning("the queue does not answer (%s); trying again", error)
-                time.sleep(_PAUSE_AFTER_ERROR)
+                time.sleep(PAUSE_SECONDS)
         self._keeper.start()
         self.workshop.start()
         log.info("worker %s is ready: %d slots, %.0f image-steps a second", self.name, self.workshop.slots, self._rate)
@@ -192,7 +194,7 @@ class BatchWorker(BaseWorker):
         try:
             super().heartbeat(timeout)
         except redis.RedisError as error:
-            self._note_trouble(error)
+            self._trouble.note(error)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
         """As RQ's, but a registration that lapsed and is made anew by this lapses again."""
@@ -207,15 +209,15 @@ class BatchWorker(BaseWorker):
         try:
             super().check_for_suspension(burst)
         except redis.RedisError as error:
-            self._note_trouble(error)
+            self._trouble.note(error)
 
     def run_maintenance_tasks(self) -> None:
         """Recovers jobs of workers that died; not soon after trouble with Redis: all have to renew their leases."""
         silent = time.time() - self._beat_at  # not the monotonic clock, which stops when the machine sleeps
         if silent > self._settings.lease_seconds - self._settings.beat_seconds:
             # We or the queue were stopped, with no error to tell of it. That long, and leases of the living lapse.
-            self._distrust_leases()
-        if time.monotonic() < self._trust_leases_at:
+            self._trouble.distrust_leases()
+        if not self._trouble.trusts_leases:
             return
         try:
             super().run_maintenance_tasks()
@@ -223,7 +225,7 @@ class BatchWorker(BaseWorker):
                 self._next_sweep = time.monotonic() + _SWEEP_SECONDS
                 recovery.sweep_canceled(self, self._queue)
         except redis.RedisError as error:
-            self._note_trouble(error)
+            self._trouble.note(error)
 
     def clean_registries(self) -> None:
         """As RQ's, but recovers jobs under watch; see worker/recovery.py."""
@@ -259,8 +261,8 @@ class BatchWorker(BaseWorker):
                         return jobs[0], self._queue
                     continue
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                self._note_trouble(error)
-                time.sleep(_PAUSE_AFTER_ERROR)
+                self._trouble.note(error)
+                time.sleep(PAUSE_SECONDS)
                 continue
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
@@ -277,7 +279,7 @@ class BatchWorker(BaseWorker):
             log.warning("a command that cannot be read was ignored")
             return
         if command in ("stop-job", "stop-execution") and isinstance(job_id, str):
-            self._orders.put(("stop", job_id, None))
+            self._orders.put(job_id)
         elif command == "shutdown":
             super().handle_payload(message)
 
@@ -285,16 +287,18 @@ class BatchWorker(BaseWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Runs this job and all that come meanwhile, until none is left or the worker has to stop."""
-        self._closed_to_others = False
+        self._jobs.open()
         try:
-            self._begin([cast(GenerationJob, job)])
-            while self._held or self._finishes:
+            self._jobs.begin([cast(GenerationJob, job)])
+            while self._jobs:
                 self._turn()
         except EngineError as error:
             log.critical("%s The jobs go back to the queue, and this worker ends.", error)
             self.exit_code = BROKEN_EXIT_CODE
-            self._give_back(list(self._held.values()))
+            self._jobs.give_back(self._jobs.leases)
             raise StopRequested from error
+        finally:
+            self._jobs.look_for_others()
 
     def _turn(self) -> None:
         """All the bookkeeping that there is to do now, beside the ticks; then waits a little for more."""
@@ -302,148 +306,38 @@ class BatchWorker(BaseWorker):
         if tick is None or tick != self._tick_seen:
             self._tick_seen = tick
             self._keeper.pulse()
-        # First of all: what has been done is not given back.
-        self._finishes += [self._finish_of(end) for end in self.workshop.take_ends() if end.job_id in self._held]
+        self._jobs.take_in_ends()  # first of all: what has been done is not given back
         self._obey()
-        self._end_late_jobs()
+        self._jobs.end_late_ones()
         if self._stop_requested:
             self._drain()
-        self._book()
+        self._jobs.book()
+        self._jobs.look_for_others()
         self._show_progress()
         self._show_previews()
         if self.should_run_maintenance_tasks:
             self.run_maintenance_tasks()
-        if not self._admit() and self._held:
-            self.workshop.wait(_POLL_SECONDS)
+        taken = not self._stop_requested and not self._suspended and self._jobs.take(self._peers)
+        if self._jobs and not taken:
+            self.workshop.wait(self._poll_seconds)
 
-    def _admit(self) -> bool:
-        """Takes jobs from the queue, if there is room for more; returns whether there were any."""
-        room = self._jobs_held - len(self._held)
-        closed = self._stop_requested or self._suspended or self._closed_to_others
-        if room <= 0 or closed or time.monotonic() < self._pause_until:
-            return False
-        try:
-            return self._begin(rq_internals.take(self, self._queue, min(room, _TAKEN_AT_ONCE), self._peers))
-        except redis.RedisError as error:
-            self._note_trouble(error)
-            return False
-
-    def _begin(self, jobs: Sequence[GenerationJob]) -> bool:
-        """Begins jobs; one that workers have died under is run alone, so that it can take nobody along again."""
-        unsuspected = list(itertools.takewhile(lambda job: not job.is_suspect, jobs))
-        others = jobs[len(unsuspected) :]
-        if not others:
-            return self._start(unsuspected)
-        self._closed_to_others = True
-        try:
-            if not self._held and not unsuspected:
-                log.warning("job %s is run alone: workers have died under it", others[0].id)
-                rq_internals.put_back(self, self._queue, others[1:])
-                return self._start(others[:1])
-            # Its turn comes when we are empty: soon, since what takes long is given back, to come behind it.
-            begun = self._start(unsuspected)
-            self._give_back(self._late(_ROOM_SECONDS))
-            rq_internals.put_back(self, self._queue, others)
-            return begun
-        except redis.RedisError as error:  # they are in the intermediate list, from where they will be put back
-            self._note_trouble(error)
-            return False
-
-    def _start(self, jobs: Sequence[GenerationJob]) -> bool:
-        """Starts jobs, and brings them into the workshop; returns whether there were any."""
-        try:
-            leases = rq_internals.start(self, self._queue, jobs, self._settings.lease_seconds)
-        except redis.RedisError as error:  # they are in the intermediate list, from where they will be put back
-            self._note_trouble(error)
-            return False
-        for lease in leases:
-            if (lapsed := self._held.get(lease.job_id)) is not None:  # and we are who took the job over
-                self._let_go(lapsed.lease)
-            timeout = lease.job.timeout if lease.job.timeout and lease.job.timeout > 0 else math.inf
-            self._held[lease.job_id] = _Held(lease, time.monotonic() + timeout)
-            if not lease.job.starts:
-                self.workshop.metrics.begin_job(lease.job_id, lease.job.created_at.timestamp())
-            try:
-                self.workshop.enter(lease.job_id, lease.job.request())
-            except RefusedError as error:
-                log.warning("job %s is refused: %s", lease.job_id, error, extra=about(lease.job))
-                self._finishes.append(Finish(lease, reason=error.reason))
-        return bool(leases)
-
-    def _finish_of(self, end: JobEnd) -> Finish:
-        lease = self._held[end.job_id].lease
-        if isinstance(end, Succeeded):
-            return Finish(lease, result=end.result)
-        return Finish(lease, reason=end.reason, text=end.text, retry=end.reason.code == "internal-error")
-
-    def _book(self) -> None:
-        """Books what has ended, all at once; if Redis does not answer, the next time."""
-        if not self._finishes or time.monotonic() < self._pause_until:
-            return
-        try:
-            lost = rq_internals.finish(self, self._finishes)
-        except redis.RedisError as error:
-            self._note_trouble(error)
-            return
-        finishes, self._finishes = self._finishes, []
-        self._tell_watchers(finishes)
-        for end in finishes:
-            job_id = end.lease.job_id
-            if job_id in lost:
-                self._let_go(end.lease)
-                continue
-            self._forget(end.lease)
-            if end.result is not None:
-                seconds, images = end.result.run_seconds, len(end.result.images)
-                self.workshop.metrics.job_succeeded(job_id, seconds)
-                log.info("job %s: %d images in %.2f s", job_id, images, seconds, extra=about(end.lease.job))
-            elif end.reason is not None:
-                code, detail = end.reason.code, end.reason.detail
-                self.workshop.metrics.job_failed(job_id, code)
-                log.warning("job %s failed: %s: %s", job_id, code, detail, extra={"code": code} | about(end.lease.job))
+    @property
+    def _poll_seconds(self) -> float:
+        """How often to look for jobs that wait: who comes joins at the next tick, if he was taken before its begin."""
+        tick_seconds = self.workshop.slots / self._rate if self._rate else 0.0
+        return min(max(tick_seconds / 4, _SHORTEST_POLL_SECONDS), _LONGEST_POLL_SECONDS)
 
     def _obey(self) -> None:
         """Carries out what other threads have asked for."""
         while True:
             try:
-                order, job_id, lease = self._orders.get_nowait()
+                order = self._orders.get_nowait()
             except queue.Empty:
                 return
-            held = self._held.get(job_id)
-            if held is None or (lease is not None and held.lease is not lease):
-                continue
-            if order == "lost":
-                self._let_go(held.lease)
+            if isinstance(order, str):
+                self._jobs.stop(order)
             else:
-                self._end(held.lease, FailureReason("stopped", "The job was stopped on request."), stopped=True)
-
-    def _end_late_jobs(self) -> None:
-        moment = time.monotonic()
-        for held in [held for held in self._held.values() if moment > held.deadline]:
-            detail = f"The job was not done within its {held.lease.job.timeout:.0f} s."
-            self._end(held.lease, FailureReason("deadline-exceeded", detail))
-
-    def _end(self, lease: Lease, reason: FailureReason, *, stopped: bool = False) -> None:
-        """Ends a job before its time; its slots are free from the next tick on."""
-        self.workshop.cancel(lease.job_id)
-        if all(finish.lease is not lease for finish in self._finishes):
-            self._finishes.append(Finish(lease, reason=reason, stopped=stopped))
-
-    def _let_go(self, lease: Lease) -> None:
-        """Drops a job that is no longer ours: it was canceled, or another worker has it."""
-        self.workshop.metrics.job_lost(lease.job_id)
-        log.info("job %s was canceled or has gone to another worker", lease.job_id, extra=about(lease.job))
-        self._forget(lease)
-        try:
-            rq_internals.abandon(self, [lease])
-        except redis.RedisError as error:
-            self._note_trouble(error)
-
-    def _forget(self, lease: Lease) -> None:
-        if (held := self._held.get(lease.job_id)) is not None and held.lease is lease:
-            del self._held[lease.job_id]
-            self.workshop.cancel(lease.job_id)
-        self._finishes = [finish for finish in self._finishes if finish.lease is not lease]
+                self._jobs.lose(order)
 
     def _drain(self) -> None:
         """Gives back what cannot be finished in time; all the rest once the time is over."""
@@ -452,64 +346,34 @@ class BatchWorker(BaseWorker):
         if self._hurry or left <= 0:
             long_over = left < -self._settings.lease_seconds
             if long_over:
-                self._pause_until = 0.0
-            self._give_back(self._late(0.0))
+                self._trouble.ask_again()
+            self._jobs.give_back(self._jobs.late(0.0))
             if long_over:
-                self._book()
-                if self._pause_until:  # Redis has been away for long, and still is: others will recover the jobs
-                    self._held, self._finishes = {}, []
+                self._jobs.book()
+                if self._trouble.is_recent:  # Redis has been away for long, and still is
+                    self._jobs.forget_all()
         elif not self._draining:
-            self._draining = True
-            late = self._late(left)
-            log.info("stopping: %d jobs are finished, %d go back", len(self._held) - len(late), len(late))
-            self._give_back(late)
-
-    def _late(self, seconds: float) -> list[_Held]:
-        """The jobs that cannot be finished in so many seconds; none of those that have only to be booked."""
-        ending = {finish.lease.job_id for finish in self._finishes}
-        remaining = {job_id: self.workshop.remaining_image_steps(job_id) for job_id in self._held}
-        in_time = jobs_to_finish(remaining, seconds, self._rate) if seconds > 0 else set()
-        return [held for job_id, held in self._held.items() if job_id not in in_time | ending]
-
-    def _give_back(self, jobs: Sequence[_Held]) -> None:
-        leases = [held.lease for held in jobs]
-        try:
-            lost = rq_internals.give_back(self, leases)
-        except redis.RedisError as error:
-            self._note_trouble(error)
-            self._draining = False
-            return
-        for lease in leases:
-            if lease.job_id in lost:
-                self._let_go(lease)
-            else:
-                self.workshop.metrics.job_given_back(lease.job_id)
-                self._forget(lease)
+            late = self._jobs.late(left)
+            log.info("stopping: %d jobs are finished, %d go back", len(self._jobs) - len(late), len(late))
+            self._draining = self._jobs.give_back(late)
 
     def _show_progress(self) -> None:
         moment = time.monotonic()
-        if not self._board.is_due(moment) or moment < self._pause_until:
+        if not self._board.is_due(moment) or self._trouble.is_recent:
             return
-        try:
+        with self._trouble.noted():
             self._board.write(self.workshop.progress(), moment)
-        except redis.RedisError as error:
-            self._note_trouble(error)
         self.workshop.watch(self._board.watched)
 
     def _show_previews(self) -> None:
         previews = self.workshop.take_previews()
-        if not previews or time.monotonic() < self._pause_until:
-            return
-        try:
-            self._board.show(previews)
-        except redis.RedisError as error:  # they are of the moment: nobody wants them later
-            self._note_trouble(error)
+        if previews and not self._trouble.is_recent:
+            with self._trouble.noted():  # they are of the moment: nobody wants them later
+                self._board.show(previews)
 
-    def _tell_watchers(self, finishes: Sequence[Finish]) -> None:
-        try:
-            self._board.end(finish.lease.job_id for finish in finishes)
-        except redis.RedisError as error:  # they look for themselves now and then
-            self._note_trouble(error)
+    def _tell_watchers(self, job_ids: Sequence[str]) -> None:
+        with self._trouble.noted():  # they look for themselves now and then
+            self._board.end(job_ids)
 
     # --- beats, in the keeper's thread ---
 
@@ -519,7 +383,7 @@ class BatchWorker(BaseWorker):
         if opened is None:
             return
         began = time.time()
-        leases = [held.lease for held in list(self._held.values())]
+        leases = self._in_hand.leases if self._in_hand is not None else []
         lost = rq_internals.renew(self, leases, lease_seconds)
         self._beat_at = began
         readiness = WorkerReadiness(opened.revision, self.workshop.slots, round(self._rate, 3))
@@ -533,7 +397,7 @@ class BatchWorker(BaseWorker):
         self._suspended = rq_internals.is_suspended(self)
         for lease in leases:
             if lease.job_id in lost:
-                self._orders.put(("lost", lease.job_id, lease))
+                self._orders.put(lease)
 
     # --- odds and ends ---
 
@@ -544,19 +408,3 @@ class BatchWorker(BaseWorker):
     @property
     def _rate(self) -> float:
         return self.workshop.image_steps_per_second
-
-    @property
-    def _jobs_held(self) -> int:
-        return self._settings.jobs_held or 4 * self.workshop.slots
-
-    def _note_trouble(self, error: redis.RedisError) -> None:
-        """Remembers that Redis failed: wait a little before asking again, longer before taking jobs for abandoned."""
-        moment = time.monotonic()
-        self._pause_until = moment + _PAUSE_AFTER_ERROR
-        if moment > self._trust_leases_at:
-            log.warning("trouble with the queue: %s", error)
-        self._distrust_leases()
-
-    def _distrust_leases(self) -> None:
-        """Takes no lapsed lease for a death until all who live have had the time to renew theirs."""
-        self._trust_leases_at = time.monotonic() + 2 * self._settings.beat_seconds

@@ -70,7 +70,7 @@ class WorkerSettings(BaseSettings):
         default=3.0, gt=0, le=1200, description="Seconds between beats, each of which renews the leases."
     )
     maintenance_seconds: float = Field(
-        default=5.0, gt=0, le=3600, description="Seconds between looks for jobs whose worker died."
+        default=3.0, gt=0, le=3600, description="Seconds between looks for jobs whose worker died."
     )
     drain_seconds: float = Field(
         default=30.0, ge=0, le=3600, description="Seconds that a stopping worker may take to finish what it began."

@@ -21,7 +21,7 @@ from worker.protocol import READY_KEY_PATTERN
 
 LEASES: Final = {
     "short": Leases(lease=3, beat=0.7, maintenance=1.0, drain=2.0, store=1.0),
-    "default": Leases(lease=15, beat=3.0, maintenance=5.0, drain=30.0, store=5.0),
+    "default": Leases(lease=15, beat=3.0, maintenance=3.0, drain=30.0, store=5.0),
 }
 
 _JOBS_A_MINUTE: Final = 150

@@ -11,7 +11,7 @@ URL = {"BOUQUET_REDIS_URL": "unix:///tmp/s"}
 
 def test_the_defaults_are_those_that_were_measured() -> None:
     settings = WorkerSettings.from_environ(URL)
-    assert (settings.lease_seconds, settings.beat_seconds, settings.maintenance_seconds) == (15, 3.0, 5.0)
+    assert (settings.lease_seconds, settings.beat_seconds, settings.maintenance_seconds) == (15, 3.0, 3.0)
     assert settings.store_location == str(Path(".bouquet/images"))
 
 
