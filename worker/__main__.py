@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker, until it is told to stop."""
+"""`python -m worker`: one worker, or one for each GPU, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -46,16 +46,40 @@ def main(arguments: Sequence[str] = ()) -> int:
     except SettingsError as error:
         print(f"bouquet worker: {error}", file=sys.stderr)
         return UNUSABLE_EXIT_CODE
-    return run(settings, options.name, burst=options.burst)
+    if options.devices is None:
+        return run(settings, options.name, burst=options.burst)
+    return _run_on_devices(options, settings, arguments)
+
+
+def _run_on_devices(options: argparse.Namespace, settings: WorkerSettings, arguments: Sequence[str]) -> int:
+    """Runs a worker for each GPU: this very command, without `--devices`."""
+    import asyncio
+
+    from worker.device_workers import DeviceWorkers
+    from worker.devices import DevicesError, choose_devices
+
+    try:
+        devices = choose_devices(options.devices)
+    except DevicesError as error:
+        print(f"bouquet worker: {error}", file=sys.stderr)
+        return UNUSABLE_EXIT_CODE
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--devices", "--name"):
+        ours.add_argument(option)
+    command = [sys.executable, "-m", "worker", *ours.parse_known_args(arguments)[1]]
+    return asyncio.run(DeviceWorkers(command, options.name, devices, settings.drain_seconds).run())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bouquet worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bouquet worker", description=__doc__, allow_abbrev=False)
     parser.add_argument("--home", type=Path, help="folder of the images (BOUQUET_HOME)")
     parser.add_argument("--redis-url", metavar="URL", help="the queue's Redis or Valkey (BOUQUET_REDIS_URL)")
     parser.add_argument("--bundle", type=Path, help="the bundle to serve (BOUQUET_BUNDLE)")
     parser.add_argument("--slots", type=int, metavar="N", help="images computed at the same time (BOUQUET_SLOTS)")
     parser.add_argument("--name", default=socket.gethostname(), help="what the worker's name begins with")
+    parser.add_argument(
+        "--devices", metavar="all|0,1,...", help="one worker process for each of these GPUs (one for whatever there is)"
+    )
     parser.add_argument("--burst", action="store_true", help="end when the queue is empty")
     return parser.parse_args(arguments)
 
