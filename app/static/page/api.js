@@ -1,5 +1,7 @@
 // Talks to the server. Every error becomes a Problem that a page can show as it is.
 
+const PATIENCE = 10; // times that a picture under way is asked for again
+
 export class Problem extends Error {
   constructor({ title, detail, code, status, errors = [], retryAfter = null }) {
     super(detail);
@@ -7,11 +9,12 @@ export class Problem extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+async function request(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Problem({
       title: "The server cannot be reached",
       detail: "Is it running, and is this computer online?",
@@ -19,7 +22,7 @@ async function ask(path, options = {}) {
       status: 0,
     });
   }
-  if (response.ok) return response.json();
+  if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   throw new Problem({
     title: problem.title ?? "The server answered with an error",
@@ -29,6 +32,26 @@ async function ask(path, options = {}) {
     errors: problem.errors,
     retryAfter: Number(response.headers.get("Retry-After")) || null,
   });
+}
+
+const ask = async (path, options) => (await request(path, options)).json();
+
+const pause = (seconds, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, seconds * 1000);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+});
+
+// The file of a picture that may have to be made first. A `signal` that is aborted ends it with an AbortError.
+export async function readPicture(path, signal) {
+  for (let turn = 0; ; turn += 1) {
+    try {
+      return await (await request(path, { signal })).blob();
+    } catch (problem) {
+      const isUnderWay = problem.code === "flower-pending" || problem.code === "queue-full";
+      if (!isUnderWay || turn === PATIENCE) throw problem;
+      await pause(Math.min(problem.retryAfter ?? 1, 10), signal);
+    }
+  }
 }
 
 export const makeFlowers = (wish, key) =>

@@ -1,23 +1,25 @@
-// Draws beds of flowers, and the large view of one.
+// Draws beds of flowers.
 
 import { Bloom } from "./bloom.js";
+import { fileOf, inSteps, linkTo, nameOf } from "./flower.js";
+import { remember } from "./growth.js";
 import { noise } from "./noise.js";
 
 const bedTemplate = document.getElementById("bed-template");
 const flowerTemplate = document.getElementById("flower-template");
 const bedsElement = document.getElementById("beds");
-const emptyElement = document.getElementById("empty");
-const viewer = document.getElementById("viewer");
+const flowers = new WeakMap(); // element -> flower
 
-const nameOf = (seed, steps) => `Seed ${seed} · ${steps} ${steps === 1 ? "step" : "steps"}`;
-const linkTo = (url) => new URL(url, location.href).href;
+const bedName = ({ seed, count, ...kind }) =>
+  `${count === 1 ? `Seed ${seed}` : `Seeds ${seed} to ${seed + count - 1}`}, ${inSteps(kind)}`;
 
-// One bed on the page. `actions` has copy(link), more(seed, steps) and cancel().
+// One bed on the page. `actions` has open(flower), copy(link), more(flower) and cancel().
 export class Bed {
   constructor({ request }, actions) {
-    this.request = request;
+    this.request = { sampler: "ddim", ...request };
     this.actions = actions;
     this.element = bedTemplate.content.firstElementChild.cloneNode(true);
+    this.element.querySelector(".bed-name").textContent = bedName(this.request);
     this.line = this.element.querySelector(".progress-line");
     this.words = this.element.querySelector(".progress-words");
     this.bar = this.element.querySelector("progress");
@@ -41,13 +43,14 @@ export class Bed {
   }
 
   // A flower as it is predicted so far.
-  show({ seed, png }) {
+  show({ seed, steps_done: step, png }) {
     this.blooms.get(seed)?.show(png);
+    remember(this.#flower(seed), step, png);
   }
 
   bloom(images) {
     this.line.hidden = true;
-    this.list.replaceChildren(...images.map((image) => this.#flower(image)));
+    this.list.replaceChildren(...images.map(({ seed, url }) => this.#grown({ ...this.#flower(seed), url })));
   }
 
   remove() {
@@ -55,29 +58,39 @@ export class Bed {
     showWhetherEmpty();
   }
 
-  #waiting(seed) {
+  #flower(seed) {
+    return { seed, steps: this.request.steps, sampler: this.request.sampler };
+  }
+
+  #item(flower) {
     const item = flowerTemplate.content.firstElementChild.cloneNode(true);
-    item.classList.add("waiting");
-    const picture = item.querySelector(".picture");
-    picture.disabled = true;
-    picture.setAttribute("aria-label", `${nameOf(seed, this.request.steps)}, growing`);
-    const placeholder = noise(seed);
-    picture.append(placeholder);
-    this.blooms.set(seed, new Bloom(placeholder));
-    item.querySelector(".name").textContent = nameOf(seed, this.request.steps);
+    item.querySelector(".name").textContent = String(flower.seed);
+    item.querySelector(".name").title = nameOf(flower);
     return item;
   }
 
-  #flower({ seed, url }) {
-    const { steps } = this.request;
-    const item = flowerTemplate.content.firstElementChild.cloneNode(true);
-    const name = nameOf(seed, steps);
+  #waiting(seed) {
+    const flower = this.#flower(seed);
+    const item = this.#item(flower);
+    item.classList.add("waiting");
+    const picture = item.querySelector(".picture");
+    picture.disabled = true;
+    picture.setAttribute("aria-label", `${nameOf(flower)}, growing`);
+    const placeholder = noise(seed);
+    picture.append(placeholder);
+    this.blooms.set(seed, new Bloom(placeholder));
+    return item;
+  }
+
+  #grown(flower) {
+    const item = this.#item(flower);
+    const name = nameOf(flower);
     const image = new Image(64, 64);
-    image.alt = `A flower: ${name}`;
+    image.alt = `A flower: ${name}, ${inSteps(flower)}`;
     image.decoding = "async";
     const picture = item.querySelector(".picture");
     picture.setAttribute("aria-label", `Enlarge ${name}`);
-    const grown = this.blooms.get(seed)?.canvas;
+    const grown = this.blooms.get(flower.seed)?.canvas;
     if (grown) {
       // It has bloomed before everyone's eyes: the picture takes its place once it is there, without a show.
       image.className = "grown";
@@ -87,46 +100,34 @@ export class Bed {
       image.loading = "lazy";
       picture.append(image);
     }
-    image.src = url;
-    picture.addEventListener("click", () => enlarge({ seed, steps, url }, this.actions));
+    image.src = flower.url;
     image.addEventListener("error", () => {
       item.classList.add("gone");
       picture.disabled = true;
       picture.textContent = "No longer kept. Make it again with its seed.";
     });
-    item.querySelector(".name").textContent = name;
-    wire(item, { seed, steps, url }, this.actions, name);
+    flowers.set(item, flower);
+    picture.addEventListener("click", () => this.actions.open(flower));
+    const copy = item.querySelector(".copy");
+    const download = item.querySelector(".download");
+    const more = item.querySelector(".more");
+    copy.addEventListener("click", () => this.actions.copy(linkTo(flower.url)));
+    more.addEventListener("click", () => this.actions.more(flower));
+    download.href = flower.url;
+    download.download = fileOf(flower);
+    copy.setAttribute("aria-label", `Copy link to ${name}`);
+    download.setAttribute("aria-label", `Save ${name}`);
+    more.setAttribute("aria-label", `More like ${name}`);
     return item;
   }
 }
 
-function wire(root, { seed, steps, url }, actions, name, prefix = ".") {
-  const copy = root.querySelector(`${prefix}copy`);
-  const download = root.querySelector(`${prefix}download`);
-  const more = root.querySelector(`${prefix}more`);
-  copy.onclick = () => actions.copy(linkTo(url));
-  more.onclick = () => actions.more(seed, steps);
-  download.href = url;
-  download.download = `bouquet-${seed}-${steps}.png`;
-  copy.setAttribute("aria-label", `Copy link to ${name}`);
-  download.setAttribute("aria-label", `Save ${name}`);
-  more.setAttribute("aria-label", `Similar to ${name}`);
+// The flower so many places after one in the gallery, if there is one.
+export function neighbour({ url }, distance) {
+  const all = [...bedsElement.querySelectorAll(".flower:not(.waiting):not(.gone)")].map((item) => flowers.get(item));
+  const place = all.findIndex((flower) => flower.url === url);
+  return place < 0 ? undefined : all[place + distance];
 }
-
-function enlarge(flower, actions) {
-  const name = nameOf(flower.seed, flower.steps);
-  const picture = document.getElementById("viewer-picture");
-  picture.src = flower.url;
-  picture.alt = `A flower: ${name}`;
-  document.getElementById("viewer-caption").textContent = name;
-  const closing = { ...actions, more: (...wish) => (viewer.close(), actions.more(...wish)) };
-  wire(viewer, flower, closing, name, "#viewer-");
-  viewer.showModal();
-}
-
-viewer.addEventListener("click", (event) => {
-  if (event.target === viewer) viewer.close(); // the backdrop
-});
 
 export function clearBeds() {
   bedsElement.replaceChildren();
@@ -135,10 +136,8 @@ export function clearBeds() {
 
 function showWhetherEmpty() {
   const empty = bedsElement.childElementCount === 0;
-  emptyElement.hidden = !empty;
-  document.getElementById("clear").hidden = empty;
+  document.getElementById("empty").hidden = !empty;
+  document.getElementById("gallery-tools").hidden = empty;
 }
 
 showWhetherEmpty();
-
-export const setCrisp = (crisp) => document.body.classList.toggle("crisp", crisp);

@@ -1,16 +1,15 @@
 // The page: a wish becomes a job, the job a bed of flowers.
 
 import { Problem, cancelJob, makeFlowers, readModel } from "./api.js";
-import { Bed, clearBeds, setCrisp } from "./gallery.js";
+import { Bed, clearBeds, neighbour } from "./gallery.js";
 import { follow, inWords } from "./job.js";
 import * as memory from "./memory.js";
+import { say } from "./news.js";
+import * as picking from "./picking.js";
+import * as viewer from "./viewer.js";
 import { WishError, drawSeed, mark, readWish, writeWish } from "./wish.js";
 
 const byId = (id) => document.getElementById(id);
-
-function say(words) {
-  byId("news").textContent = words;
-}
 
 function show(problem) {
   byId("problem-title").textContent = problem.title ?? "Something went wrong on this page";
@@ -29,17 +28,33 @@ async function copy(link) {
   }
 }
 
-function more(seed, steps) {
+function more({ seed, steps, sampler }) {
   const first = Math.max(0, Math.min(seed - 4, Number.MAX_SAFE_INTEGER - 8));
-  writeWish({ seed: first, steps, count: 9 });
+  writeWish({ seed: first, steps, count: 9, sampler });
   byId("wish").requestSubmit();
 }
+
+function morph(flower) {
+  picking.begin(flower);
+  say("Choose another flower.");
+}
+
+function open(flower) {
+  if (!picking.isPicking()) {
+    viewer.showFlower(flower);
+    return;
+  }
+  const from = picking.end();
+  if (from.seed !== flower.seed) viewer.showMorph(from, flower);
+}
+
+const actions = { open, copy, more, morph, neighbour };
+viewer.install(actions);
 
 // Draws a job's bed and follows the job.
 async function plant(job) {
   const bed = new Bed(job, {
-    copy,
-    more,
+    ...actions,
     cancel: () => cancelJob(job.id).catch((problem) => problem.code !== "job-ended" && show(problem)),
   });
   bed.grow();
@@ -96,25 +111,38 @@ byId("clear").addEventListener("click", () => {
   say("The gallery is empty.");
   byId("seed").focus();
 });
-byId("crisp").checked = memory.isCrisp();
+const crispSwitches = [byId("crisp"), byId("viewer-crisp")];
+function setCrisp(crisp) {
+  for (const control of crispSwitches) control.checked = crisp;
+  document.body.classList.toggle("crisp", crisp);
+}
 setCrisp(memory.isCrisp());
-byId("crisp").addEventListener("change", ({ target }) => {
-  memory.setCrisp(target.checked);
-  setCrisp(target.checked);
-});
+for (const control of crispSwitches) {
+  control.addEventListener("change", () => {
+    memory.setCrisp(control.checked);
+    setCrisp(control.checked);
+  });
+}
+
+for (const idea of document.querySelectorAll("[data-wish]")) {
+  idea.addEventListener("click", () => {
+    writeWish(JSON.parse(idea.dataset.wish));
+    byId("wish").requestSubmit();
+  });
+}
 
 // What the browser kept, oldest first since each new bed goes to the top.
 for (const kept of memory.beds().reverse()) {
   const growing = { id: kept.id, request: kept.request, status: "queued", queue: null, images: [],
     progress: { steps_done: 0, steps_total: kept.request.steps * kept.request.count, images_done: 0 } };
   if (kept.images.length === 0) plant(growing);
-  else new Bed(kept, { copy, more, cancel: () => {} }).bloom(kept.images);
+  else new Bed(kept, { ...actions, cancel: () => {} }).bloom(kept.images);
 }
 
-// A wish may come with the address: /?seed=7&steps=20&count=4
+// A wish may come with the address: /?seed=7&steps=20&count=4&sampler=multistep
 const asked = new URLSearchParams(location.search);
 const given = (name) => (asked.has(name) ? asked.get(name) : undefined);
-writeWish({ seed: given("seed"), steps: given("steps"), count: given("count") });
+writeWish({ seed: given("seed"), steps: given("steps"), count: given("count"), sampler: given("sampler") });
 
 readModel()
   .then((model) => {

@@ -8,12 +8,12 @@ const FIELDS = {
 
 const field = (name) => document.getElementById(name);
 const helps = Object.fromEntries(
-  Object.keys(FIELDS).map((name) => [name, field(`${name}-help`).textContent]),
+  [...Object.keys(FIELDS), "sampler"].map((name) => [name, field(`${name}-help`).textContent]),
 );
 
 export class WishError extends Error {}
 
-// Returns { seed, steps, count }, or marks what is wrong, moves there and throws a WishError.
+// Returns { seed, steps, count, sampler }, or marks what is wrong, moves there and throws a WishError.
 export function readWish() {
   clearMarks();
   const wish = {};
@@ -28,7 +28,7 @@ export function readWish() {
       wrong.push([name, `Must be a whole number from ${lowest} to ${highest}.`]);
     }
   }
-  if (!wrong.length && wish.seed !== null && wish.seed + wish.count - 1 > Number.MAX_SAFE_INTEGER) {
+  if (!wrong.length && wish.seed !== null && wish.seed > Number.MAX_SAFE_INTEGER - (wish.count - 1)) {
     wrong.push(["seed", "With so many flowers the last seed would be too large."]);
   }
   if (wrong.length) {
@@ -36,25 +36,26 @@ export function readWish() {
     field(wrong[0][0]).focus();
     throw new WishError(wrong[0][1]);
   }
-  return wish;
+  return { ...wish, sampler: field("sampler").value };
 }
 
 export function mark(name, words) {
-  if (!FIELDS[name]) return;
+  if (!helps[name]) return;
   field(name).setAttribute("aria-invalid", "true");
   field(name).closest(".field").classList.add("wrong");
   field(`${name}-help`).textContent = words;
 }
 
 function clearMarks() {
-  for (const name of Object.keys(FIELDS)) {
+  for (const name of Object.keys(helps)) {
     field(name).removeAttribute("aria-invalid");
     field(name).closest(".field").classList.remove("wrong");
     field(`${name}-help`).textContent = helps[name];
   }
 }
 
-export function writeWish({ seed, steps, count }) {
+export function writeWish({ seed, steps, count, sampler }) {
+  if ([...field("sampler").options].some(({ value }) => value === sampler)) field("sampler").value = sampler;
   if (seed !== undefined) field("seed").value = seed ?? "";
   for (const [name, value] of Object.entries({ steps, count })) {
     if (value === undefined) continue;

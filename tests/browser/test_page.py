@@ -1,0 +1,408 @@
+"""The page, as people meet it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import Visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+GROWN = ".flower:not(.waiting) .picture img"
+
+
+def make(page: Page, **wish: Any) -> None:
+    """Fills the form in and sends it."""
+    for name, value in wish.items():
+        if name == "sampler":
+            page.select_option("#sampler", value)
+        else:
+            page.fill(f"#{name}", str(value))
+    page.click("#make")
+
+
+def make_and_wait(page: Page, **wish: Any) -> None:
+    make(page, **wish)
+    last = wish["seed"] + wish["count"] - 1
+    page.get_by_role("button", name=f"Enlarge Seed {last}", exact=True).wait_for()
+
+
+def open_flower(page: Page, seed: int) -> None:
+    page.get_by_role("button", name=f"Enlarge Seed {seed}", exact=True).click()
+    page.get_by_role("dialog").wait_for()
+
+
+def brightness(page: Page, selector: str, name: str) -> float:
+    colour = page.locator(selector).evaluate(f"element => getComputedStyle(element).{name}")
+    red, green, blue = (float(part) for part in re.findall(r"[\d.]+", colour)[:3])
+    return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
+
+
+def test_the_page_begins_empty_and_says_so(page: Page) -> None:
+    page.get_by_text("Nothing has bloomed here yet.").wait_for()
+    page.get_by_text("Grown by tiny, 16 × 16 pixels").wait_for()
+    assert page.get_by_role("button", name="Clear").is_hidden()
+    page.get_by_role("button", name="A handful").click()
+    page.locator(GROWN).nth(3).wait_for()
+    assert page.locator(GROWN).count() == 4
+
+
+def test_flowers_bloom_live_out_of_their_noise(page: Page) -> None:
+    page.evaluate("""() => {
+        window.seen = new Set();
+        const look = () => {
+            for (const canvas of document.querySelectorAll("canvas.blooming")) window.seen.add(canvas.toDataURL());
+            requestAnimationFrame(look);
+        };
+        look();
+    }""")
+    make(page, seed=100, steps=700, count=2)
+    page.locator("canvas.blooming").first.wait_for()
+    assert page.get_by_role("progressbar").is_visible()
+    assert page.get_by_text("Seeds 100 to 101, 700 steps").is_visible()
+    page.locator(GROWN).nth(1).wait_for()
+    assert page.evaluate("window.seen.size") > 5
+    assert page.locator(GROWN).first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 16
+    assert page.get_by_role("progressbar").is_hidden()
+    assert page.get_by_text("2 flowers are in bloom.").count() == 1
+
+
+def test_the_gallery_outlives_a_reload(visit: Visit, page: Page) -> None:
+    make_and_wait(page, seed=200, steps=4, count=3)
+    make_and_wait(page, seed=300, steps=5, count=1, sampler="multistep")
+    page.reload()
+    names = page.locator(".flower .name").all_inner_texts()
+    assert names == ["300", "200", "201", "202"]
+    assert page.get_by_text("Seed 300, 5 steps, multistep").is_visible()
+    for image in page.locator(GROWN).all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 16
+    page.get_by_role("button", name="Clear").click()
+    page.reload()
+    page.get_by_text("Nothing has bloomed here yet.").wait_for()
+
+
+def test_a_job_that_was_left_is_followed_again(page: Page) -> None:
+    make(page, seed=900, steps=900, count=4)
+    page.get_by_role("progressbar").wait_for()
+    page.reload()
+    page.locator(GROWN).nth(3).wait_for()
+
+
+def test_a_job_can_be_canceled(page: Page) -> None:
+    make(page, seed=5000, steps=1000, count=64)
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("Nothing has bloomed here yet.").wait_for()
+    page.reload()
+    page.get_by_text("Nothing has bloomed here yet.").wait_for()
+
+
+def test_link_and_file_are_the_flower(context: BrowserContext, page: Page, service: str) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service)
+    make_and_wait(page, seed=400, steps=4, count=1)
+    page.get_by_role("button", name="Copy link to Seed 400").click()
+    page.get_by_text("The link was copied.").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    flower = httpx.get(link).raise_for_status().content
+    assert flower == httpx.get(f"{service}/flowers/400.png?steps=4").content
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Save Seed 400").click()
+    assert started.value.suggested_filename == "bouquet-400-4.png"
+    assert started.value.path().read_bytes() == flower
+
+
+def test_more_like_this_are_the_neighbours(page: Page) -> None:
+    make_and_wait(page, seed=500, steps=3, count=1)
+    page.get_by_role("button", name="More like Seed 500").click()
+    page.get_by_role("button", name="Enlarge Seed 504", exact=True).wait_for()
+    names = page.locator(".flower .name").all_inner_texts()
+    assert names == [*map(str, range(496, 505)), "500"]
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
+    def focused(attribute: str = "id") -> str:
+        return str(page.evaluate(f"document.activeElement.{attribute}"))
+
+    def tab_to(wanted: str, attribute: str = "id") -> None:
+        for _ in range(60):
+            if focused(attribute) == wanted:
+                return
+            page.keyboard.press("Tab")
+        pytest.fail(f"the keyboard does not lead to {wanted}")
+
+    page.keyboard.press("Tab")
+    assert focused("textContent") == "To the flowers"
+    tab_to("seed")
+    page.keyboard.type("600")
+    tab_to("count")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("2")
+    tab_to("steps")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Enlarge Seed 601", exact=True).wait_for()
+    tab_to("Enlarge Seed 600", "ariaLabel")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    assert dialog.get_by_role("heading").inner_text() == "Seed 600"
+    page.keyboard.press("ArrowRight")
+    assert dialog.get_by_role("heading").inner_text() == "Seed 601"
+    page.keyboard.press("ArrowLeft")
+    assert dialog.get_by_role("heading").inner_text() == "Seed 600"
+    tab_to("growth-slider")
+    page.keyboard.press("Home")
+    assert page.locator("#growth-words").inner_text() == "step 1 of 6"
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert focused("ariaLabel") == "Enlarge Seed 600"
+
+
+def test_everything_has_a_name(page: Page) -> None:
+    make_and_wait(page, seed=650, steps=2, count=1)
+    for is_open in (False, True):
+        if is_open:
+            open_flower(page, 650)
+        nameless = page.evaluate("""() => [...document.querySelectorAll("button, a, input, select, img, dialog")]
+            .filter((element) => element.checkVisibility())
+            .filter((element) => !(element.ariaLabel || element.title || element.labels?.length
+                || element.textContent.trim() || element.getAttribute("alt") !== null
+                || element.getAttribute("aria-labelledby")))
+            .map((element) => element.outerHTML)""")
+        assert nameless == []
+    assert page.locator("#news").get_attribute("aria-live") == "polite"
+    assert page.locator("html").get_attribute("lang") == "en"
+
+
+def test_a_field_that_is_wrong_is_told_in_the_form(page: Page) -> None:
+    make(page, seed="seven", steps=2000)
+    assert page.locator("#seed-help").inner_text().startswith("Must be a whole number")
+    assert page.locator("#steps-help").inner_text() == "Must be a whole number from 1 to 1000."
+    assert page.locator("#steps").get_attribute("aria-invalid") == "true"
+    assert page.evaluate("document.activeElement.id") == "seed"
+    assert page.locator("#problem").is_hidden()
+    make(page, seed=2**53 - 1, steps=1, count=2)
+    assert "too large" in page.locator("#seed-help").inner_text()
+
+
+def test_what_the_server_refuses_is_told_in_the_form(page: Page) -> None:
+    page.route("**/generate", lambda route: route.continue_(post_data='{"seed": 1, "steps": 0, "sampler": "euler"}'))
+    make(page, seed=1)
+    page.get_by_role("alert").wait_for()
+    assert "A field of the request is not valid" in page.get_by_role("alert").inner_text()
+    assert "greater than or equal to 1" in page.locator("#steps-help").inner_text()
+    assert page.locator("#sampler").get_attribute("aria-invalid") == "true"
+    page.get_by_role("button", name="Close this message").click()
+    assert page.locator("#problem").is_hidden()
+
+
+def test_a_full_queue_is_told_in_words(page: Page) -> None:
+    problem = '{"title": "The queue is full", "detail": "Try again in 7 seconds.", "code": "queue-full"}'
+    answer = {"status": 429, "content_type": "application/problem+json", "headers": {"Retry-After": "7"}}
+    page.route("**/generate", lambda route: route.fulfill(body=problem, **answer))
+    make(page, seed=1)
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_role("alert").inner_text().split("\n")[0] == "The queue is full"
+    assert page.locator(".bed").count() == 0
+
+
+def test_a_service_that_is_gone_is_told_in_words_and_found_again(page: Page) -> None:
+    page.context.set_offline(True)
+    make(page, seed=1)
+    page.get_by_text("The server cannot be reached").wait_for()
+    assert page.get_by_role("button", name="Make flowers").is_enabled()
+    page.context.set_offline(False)
+    make_and_wait(page, seed=700, steps=2, count=1)
+    assert page.locator("#problem").is_hidden()
+
+
+def test_no_rule_of_the_policy_is_broken_and_nobody_else_is_asked(visit: Visit, page: Page) -> None:
+    """Every test here ends with that; this one goes everywhere, and shows that a breach would be noticed."""
+    make_and_wait(page, seed=750, steps=3, count=2)
+    open_flower(page, 750)
+    page.keyboard.press("Escape")
+    visit.go("/docs")
+    page.get_by_role("heading", name="Bouquet").first.wait_for()
+    page.locator("details").first.wait_for()
+    assert visit.faults == []
+    page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "window.broken = true";
+        document.head.append(script);
+        new Image().src = "https://elsewhere.example/flower.png";
+    }""")
+    page.wait_for_function("true")
+    assert page.evaluate("window.broken") is None
+    assert "Content Security Policy" in " ".join(visit.faults)
+    visit.faults.clear()
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_does_not_scroll_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    make_and_wait(page, seed=2**53 - 4, steps=2, count=3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    open_flower(page, 2**53 - 3)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = page.get_by_role("dialog").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    for button in page.get_by_role("dialog").get_by_role("button").all():
+        if button.is_visible():
+            size = button.bounding_box()
+            assert size is not None
+            assert min(size["width"], size["height"]) >= 40, "too small for a finger"
+
+
+def test_dark_and_light(page: Page) -> None:
+    assert brightness(page, "body", "backgroundColor") > 0.9
+    assert brightness(page, "body", "color") < 0.3
+    page.emulate_media(color_scheme="dark")
+    assert brightness(page, "body", "backgroundColor") < 0.15
+    assert brightness(page, "body", "color") > 0.8
+
+
+def test_pictures_are_crisp_or_smooth_by_choice(page: Page) -> None:
+    make_and_wait(page, seed=800, steps=2, count=1)
+
+    def rendering(selector: str) -> str:
+        return str(page.locator(selector).evaluate("element => getComputedStyle(element).imageRendering"))
+
+    assert rendering(GROWN) == "auto"
+    page.get_by_label("Crisp pixels").first.check()
+    assert rendering(GROWN) == "pixelated"
+    open_flower(page, 800)
+    assert rendering("#viewer-picture") == "pixelated"
+    page.reload()
+    assert rendering(GROWN) == "pixelated"
+    open_flower(page, 800)
+    page.locator("#viewer-crisp").uncheck()
+    assert rendering("#viewer-picture") == "auto"
+
+
+def picture_on(page: Page) -> list[tuple[int, ...]]:
+    """The pixels of the large picture, once it is there."""
+    file = page.locator("#viewer-picture").evaluate("""async (image) => {
+        await image.decode();
+        const canvas = document.createElement("canvas");
+        canvas.width = image.naturalWidth;
+        canvas.height = image.naturalHeight;
+        canvas.getContext("2d").drawImage(image, 0, 0);
+        return canvas.toDataURL();
+    }""")
+    return pixels_of(base64.b64decode(file.partition(",")[2]))
+
+
+def pixels_of(file: bytes) -> list[tuple[int, ...]]:
+    with Image.open(io.BytesIO(file)) as image:
+        colours = image.convert("RGB").tobytes()
+    return [tuple(colours[place : place + 3]) for place in range(0, len(colours), 3)]
+
+
+def test_a_slider_walks_through_the_growth_of_a_flower(page: Page, service: str) -> None:
+    make_and_wait(page, seed=1000, steps=8, count=1, sampler="multistep")
+    open_flower(page, 1000)
+    slider = page.get_by_role("slider", name="Out of the noise, step by step")
+    assert (slider.get_attribute("max"), slider.input_value()) == ("7", "7")
+    assert page.locator("#growth-words").inner_text() == "in bloom"
+    for step in (1, 5, 3):  # back and forth
+        slider.fill(str(step - 1))
+        page.locator("#viewer-picture:not(.coming)").wait_for()
+        assert page.locator("#growth-words").inner_text() == f"step {step} of 8"
+        expected = httpx.get(f"{service}/flowers/1000.png?steps=8&sampler=multistep&after={step}").content
+        assert picture_on(page) == pixels_of(expected)
+    slider.fill("7")
+    assert picture_on(page) == pixels_of(httpx.get(f"{service}/flowers/1000.png?steps=8&sampler=multistep").content)
+    page.get_by_role("button", name="Watch it grow").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    page.get_by_role("button", name="Watch it grow").wait_for()  # at the end it stops
+    assert page.locator("#growth-words").inner_text() == "in bloom"
+
+
+def test_many_steps_are_walked_in_fewer(page: Page) -> None:
+    make_and_wait(page, seed=1100, steps=100, count=1)
+    open_flower(page, 1100)
+    slider = page.get_by_role("slider", name="Out of the noise, step by step")
+    assert slider.get_attribute("max") == "23"
+    slider.fill("0")
+    assert page.locator("#growth-words").inner_text() == "step 4 of 100"
+    page.locator("#viewer-picture:not(.coming)").wait_for()
+
+
+def choose_morph(page: Page, start: int, end: int) -> None:
+    open_flower(page, start)
+    page.get_by_role("button", name="Morph").click()
+    page.get_by_text(f"From seed {start} to").wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed {end}", exact=True).click()
+    page.get_by_role("heading", name=f"Seed {start} to {end}").wait_for()
+
+
+def test_a_morph_between_two_flowers(page: Page, service: str) -> None:
+    make_and_wait(page, seed=1200, steps=4, count=3)
+    choose_morph(page, 1200, 1202)
+    with page.expect_download() as started:
+        page.locator("#viewer-download").click()
+    assert started.value.suggested_filename == "bouquet-1200-to-1202.webp"
+    saved = started.value.path().read_bytes()
+    with Image.open(io.BytesIO(saved)) as animation:
+        assert (animation.format, getattr(animation, "n_frames", 1)) == ("WEBP", 24)
+    assert saved == httpx.get(f"{service}/morphs/1200-1202.webp?frames=24&steps=4").content
+    source = page.locator("#viewer-picture").get_attribute("src")
+    page.get_by_role("button", name="Pause").click()
+    assert picture_on(page) == pixels_of(httpx.get(f"{service}/flowers/1200.png?steps=4").content)
+    page.get_by_role("button", name="Play").click()
+    assert page.locator("#viewer-picture").get_attribute("src") == source
+
+
+def test_choosing_can_be_given_up(page: Page) -> None:
+    make_and_wait(page, seed=1300, steps=2, count=2)
+    for give_up in (
+        lambda: page.keyboard.press("Escape"),
+        lambda: page.get_by_role("region", name="Morph").get_by_role("button", name="Cancel").click(),
+    ):
+        open_flower(page, 1300)
+        page.get_by_role("button", name="Morph").click()
+        page.get_by_text("From seed 1300 to").wait_for()
+        give_up()
+        page.get_by_text("From seed 1300 to").wait_for(state="hidden")
+    open_flower(page, 1301)
+    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == "Seed 1301"
+
+
+def test_who_wants_less_motion_gets_less(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    make_and_wait(page, seed=1400, steps=3, count=2)
+    assert page.evaluate("document.getAnimations().length") == 0
+    choose_morph(page, 1400, 1401)
+    page.get_by_role("button", name="Play").click()  # it does not begin by itself
+    page.get_by_role("button", name="Pause").wait_for()
+
+
+def test_trouble_in_the_large_view_is_told_there(page: Page) -> None:
+    make_and_wait(page, seed=1500, steps=6, count=2)
+    page.route("**/*-after*.png", lambda route: route.abort())
+    page.route("**/morphs/**", lambda route: route.abort())
+    open_flower(page, 1500)
+    page.get_by_role("slider", name="Out of the noise, step by step").fill("1")
+    page.get_by_role("dialog").get_by_text("The server cannot be reached").wait_for()
+    page.keyboard.press("Escape")
+    choose_morph(page, 1500, 1501)
+    page.get_by_role("dialog").get_by_text("The server cannot be reached").wait_for()
+
+
+def test_a_wish_may_come_with_the_address(visit: Visit) -> None:
+    page = visit.go("/?seed=7&steps=33&count=2&sampler=multistep")
+    values = [page.locator(f"#{name}").input_value() for name in ("seed", "steps", "count", "sampler")]
+    assert values == ["7", "33", "2", "multistep"]
