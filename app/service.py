@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Final, cast
@@ -11,7 +12,7 @@ from anyio import to_thread
 
 from app.animation import animate
 from app.claims import fingerprint
-from app.errors import ApiError, FieldError, ProblemCode
+from app.errors import ApiError, FieldError, ProblemCode, queue_unavailable
 from app.job_ids import is_job_id
 from app.job_queue import JobEnded, JobQueue, JobRecord
 from app.job_view import STATUSES, job_view
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 
 DRAWN_SEEDS: Final = 2**32
 """Seeds that the server draws are below this: enough never to meet one's own again, short enough to tell a friend."""
+
+SUBMISSIONS_AT_ONCE: Final = 24
+"""Fewer than there are connections to Redis (app/main.py), so that a flood leaves some to those who only look."""
+
+_TURN_SECONDS: Final = 10.0
+"""After which a request that waits for its turn to submit is told to come again."""
 
 _FIRST_PAUSE: Final = 0.01
 _LAST_PAUSE: Final = 0.2
@@ -58,6 +65,7 @@ class FlowerService:
         self._meter = meter
         self._store = store
         self._metrics = metrics
+        self._submissions = asyncio.Semaphore(SUBMISSIONS_AT_ONCE)
 
     async def submit(self, body: GenerateBody, idempotency_key: str | None = None) -> Job:
         """Makes a job of what was asked, or finds the one that the key already stands for.
@@ -67,16 +75,30 @@ class FlowerService:
         """
         seed = body.seed if body.seed is not None else secrets.randbelow(DRAWN_SEEDS)
         request = GenerationRequest(body.steps, seed, body.count, body.sampler)
-        if idempotency_key is None:
-            record = await self._submitter.submit(request)
-        else:
-            # As before there was a choice of samplers, for keys that were used then.
-            choice = () if body.sampler == "ddim" else (body.sampler,)
-            asked = fingerprint(body.steps, body.seed, body.count, *choice)
-            record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
+        async with self._turn():
+            if idempotency_key is None:
+                record = await self._submitter.submit(request)
+            else:
+                # As before there was a choice of samplers, for keys that were used then.
+                choice = () if body.sampler == "ddim" else (body.sampler,)
+                asked = fingerprint(body.steps, body.seed, body.count, *choice)
+                record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
         job = await self._view(record)
         self._metrics.accepted(stored=job.status.is_terminal)
         return job
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One's turn to submit. Raises ApiError `queue-unavailable` if it does not come: nothing was written then."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._submissions.acquire()
+        except TimeoutError:
+            raise queue_unavailable() from None
+        try:
+            yield
+        finally:
+            self._submissions.release()
 
     async def job(self, job_id: str) -> Job:
         """The job. Raises ApiError `job-not-found`."""
@@ -185,7 +207,8 @@ class FlowerService:
         self._metrics.picture(hit=pictures is not None)
         if pictures is not None:
             return pictures
-        record = await self._submitter.submit_once(key, fingerprint(*names), request, again=True)
+        async with self._turn():
+            record = await self._submitter.submit_once(key, fingerprint(*names), request, again=True)
         job = await self.wait(await self._view(record), wait_seconds)
         if (pictures := await to_thread.run_sync(self._all_of, names)) is not None:
             return pictures

@@ -7,9 +7,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-NAMES = ("network", "service", "startup", "serve")
+NAMES = ("network", "service", "startup", "serve", "api")
 """All benchmarks, in the order in which they run."""
 WITH_OPTIONS = {
+    "api": "the front end alone: posts at a steady rate, readers of events, a flood",
     "serve": "three ways of batching under the same load, and what the queue costs",
     "simulate": "the scheduler on other machines and on many workers, in virtual time; never run unless named",
 }
