@@ -35,6 +35,7 @@ class LightSampler:
         poison: int | None = None,
         death: int | None = None,
         step_seconds: float = 0.0,
+        most: int | None = None,
     ) -> None:
         from model.noise import starting_noise
 
@@ -42,11 +43,14 @@ class LightSampler:
         self._poison = None if poison is None else starting_noise(poison, SIZE)
         self._death = None if death is None else starting_noise(death, SIZE)
         self._step_seconds = step_seconds
+        self.most = most
 
     def advance(self, noisy_images: Any, last_images: Any, rates: npt.NDArray[np.float32]) -> tuple[Any, Any]:
         while self._hold is not None and self._hold.exists():
             time.sleep(0.01)
         images = np.asarray(noisy_images)
+        if self.most is not None and len(images) > self.most:
+            raise RuntimeError("RESOURCE_EXHAUSTED: no memory is left on the device")
         if self._poison is not None and any(np.array_equal(image, self._poison) for image in images):
             raise RuntimeError("this flower is poisonous")
         if self._death is not None and any(np.array_equal(image, self._death) for image in images):
@@ -82,6 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--poison", type=int, help="a seed whose images make the network fail")
     parser.add_argument("--death", type=int, help="a seed whose images kill the worker")
     parser.add_argument("--step-seconds", type=float, default=0.0)
+    parser.add_argument("--most", type=int, help="images for which the device has memory once the worker is ready")
     options = parser.parse_args(arguments)
     os.environ["KERAS_BACKEND"] = "numpy"
 
@@ -101,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
         sampler = LightSampler(None, options.poison, options.death, options.step_seconds)
         engine = Engine(sampler, Schedule(), SIZE, (1, 2, 4, 8))
         engine.warm_up()
-        sampler._hold = options.hold
+        sampler._hold, sampler.most = options.hold, options.most
         scheduler = Scheduler(engine.slot_counts, step_seconds=engine.step_seconds)
         served = ServedBundle("light", CONTENT_HASH, REVISION, SIZE)
         store = open_store(settings.store_location)

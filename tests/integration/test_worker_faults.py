@@ -234,6 +234,17 @@ def test_a_poison_job_fails_alone_and_says_why(
     check_rest(client, mates, jobs)
 
 
+def test_a_device_that_runs_out_of_memory_gets_smaller_batches(
+    light: Light, jobs: Jobs, client: redis.Redis, store: DirectoryStore
+) -> None:
+    worker = light.start("--most", "3")  # of 8 slots; batches of 1, 2, 4 and 8 are compiled
+    posted = [jobs.post(20, 100 * number, 3) for number in range(4)]
+    check_pixels(store, jobs.finish(posted), 20)
+    check_rest(client, posted, jobs)
+    assert {jobs.retries_left(job) for job in posted} == {RETRIES}
+    assert "the device has not the memory for 4 images; 2 from now on" in worker.tail()
+
+
 def test_a_job_that_kills_its_worker_takes_no_other_along(light: Light, jobs: Jobs, client: redis.Redis) -> None:
     """However often they are recovered together: once two workers have died under a job, it runs alone."""
     light.hold()

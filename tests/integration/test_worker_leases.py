@@ -251,6 +251,32 @@ def test_what_is_done_while_the_queue_is_away_is_booked_before_a_worker_ends(
     assert leases(client) == {}
 
 
+@pytest.mark.parametrize("how", ["does not answer", "refuses connections"])
+def test_nothing_is_lost_or_done_twice_while_the_queue_is_away_for_long(
+    start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer, how: str
+) -> None:
+    """Away beyond two leases; meanwhile jobs that run come to their end, and can be booked only afterwards."""
+    workers = [start_light_worker("--hold", str(hold), jobs_held=2, lease_seconds=2) for _ in range(2)]
+    running = begin(jobs, client, 4)
+    waiting = [jobs.post(20, 10_000 + number) for number in range(6)]
+    lapses = leases(client)
+    if how == "does not answer":
+        valkey.send(signal.SIGSTOP)
+    else:
+        valkey.stop()
+    hold.unlink()
+    poll(lambda: time.time() > max(lapses.values()) + 3, "the leases have lapsed for long", 30)
+    if how == "does not answer":
+        valkey.send(signal.SIGCONT)
+    else:
+        valkey.start()
+    jobs.finish(running + waiting, seconds=60)
+    assert [jobs.successes(job) for job in running + waiting] == [1] * 10
+    assert {jobs.retries_left(job) for job in running + waiting} == {RETRIES}
+    assert leases(client) == {}
+    assert all(worker.is_running for worker in workers)
+
+
 def test_a_worker_that_is_stopped_while_the_queue_is_gone_ends_all_the_same(
     start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer
 ) -> None:
