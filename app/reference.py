@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app import schemas
 from app.errors import MEDIA_TYPE, ProblemCode
+from app.examples import add_examples
 
 DESCRIPTION: Final = """
 Flowers out of noise. An image is a pure function of bundle, seed, steps and sampler: ask for the same again and you get
@@ -143,6 +144,7 @@ def _document(app: FastAPI, *, with_keys: bool) -> dict[str, Any]:
     components["schemas"]["Problem"]["properties"]["code"]["x-codes"] = {
         code.code: {"status": code.status, "title": code.title} for code in ProblemCode
     }
+    add_examples(document)
     if with_keys:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]

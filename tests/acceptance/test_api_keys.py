@@ -32,7 +32,19 @@ def basic(key: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs", "/openapi.json", "/jobs", "/jobs/x", "/model", "/nothing", "/static/style.css"]
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/jobs",
+        "/jobs/x",
+        "/jobs/x/events",
+        "/metrics",
+        "/model",
+        "/nothing",
+        "/static/style.css",
+    ],
 )
 def test_everything_needs_a_key(locked: httpx.Client, path: str) -> None:
     refused = locked.get(path)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import io
+import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,3 +198,23 @@ def test_many_images_need_a_folder(url: str, capsys: pytest.CaptureFixture[str])
     assert "--out DIR" in capsys.readouterr().err
     assert main(["generate", "--server", url, "--count", "2", "--seed", str(2**53 - 1)]) == 1
     assert "--seed" in capsys.readouterr().err
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_what_the_documentation_shows_runs(
+    url: str, tmp_path: Path, start_light_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_light_worker("--step-seconds", "0.002")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(SNIPPETS) >= 6
+    for snippet in SNIPPETS:
+        assert "http://127.0.0.1:8000" in snippet
+        code = compile(snippet.replace("http://127.0.0.1:8000", url.rstrip("/")), "docs/api.md", "exec")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of files that only the collector closes
+            exec(code, {})
+            gc.collect()
+    assert {"flower.png", "5.png", "8.png"} <= {path.name for path in Path.cwd().iterdir()}
