@@ -121,6 +121,7 @@ class WorkerMetrics:
         pipeline.set(worker_metrics_key(worker_name), self.to_bytes(), ex=WORKER_METRICS_SECONDS)
         pipeline.zadd(WORKER_METRICS_INDEX, {worker_name: moment + WORKER_METRICS_SECONDS})
         pipeline.zremrangebyscore(WORKER_METRICS_INDEX, 0, moment)
+        pipeline.expire(WORKER_METRICS_INDEX, WORKER_METRICS_SECONDS)  # as long as the figures that it leads to
 
     def to_bytes(self) -> bytes:
         """The figures as they lie in Redis: the text format, compressed, since they are written every few seconds."""

@@ -18,7 +18,16 @@ from rq.serializers import JSONSerializer
 from tests.chaos.client import INTERMEDIATE_KEY, Post
 from worker.directory_store import DirectoryStore
 from worker.generation_queue import GenerationQueue
-from worker.protocol import MODEL_KEY, QUEUE_NAME, RETRIES, FailureReason, GenerationResult, ProtocolError, image_name
+from worker.protocol import (
+    MODEL_KEY,
+    QUEUE_NAME,
+    RETRIES,
+    STORE_FIGURES_KEY,
+    FailureReason,
+    GenerationResult,
+    ProtocolError,
+    image_name,
+)
 
 _REGISTRIES: Final = {
     "finished": FinishedJobRegistry,
@@ -33,7 +42,7 @@ _TYPES: Final = {
 }
 
 LASTING: Final = frozenset(
-    {MODEL_KEY.encode(), b"rq:queues", b"rq:workers", b"rq:workers:" + QUEUE_NAME.encode()}
+    {MODEL_KEY.encode(), STORE_FIGURES_KEY.encode(), b"rq:queues", b"rq:workers", b"rq:workers:" + QUEUE_NAME.encode()}
     | {kind.key_template.format(QUEUE_NAME).encode() for kind in _REGISTRIES.values()}
 )
 """The only keys that stay for ever once all is over; what has expired is swept out of them."""

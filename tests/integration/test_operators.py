@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.processes import poll
+from tests.serving import Serve
 from tests.unit.project.test_dashboard import names_used
 from tests.valkey_server import ValkeyServer
 from worker.retention import Retention
@@ -221,3 +222,14 @@ def test_the_lines_of_api_and_worker_share_their_ids(front_end: FrontEnd, start_
     assert about[failed.json()["id"]]["request_id"] == failed.headers["x-request-id"]
     assert about[failed.json()["id"]]["code"] == "computation-failed"
     assert {"time", "level", "logger", "message"} <= about[job_id].keys()
+
+
+def test_the_console_of_all_parts_is_json_too(tmp_path: Path) -> None:
+    with Serve(tmp_path / "home", "--workers", "0", env={"BOUQUET_LOG_FORMAT": "json"}) as serve:
+        url = serve.wait_until_live()
+        httpx.get(f"{url}/jobs", headers={"X-Request-ID": "console"})
+        serve.wait_for('"request_id": "console"')
+    console = [json.loads(line) for line in serve.lines]
+    assert {"part", "time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in console))
+    access = next(line for line in console if line.get("request_id") == "console")
+    assert (access["part"], access["route"]) == ("api", "/jobs")
