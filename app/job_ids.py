@@ -13,6 +13,8 @@ import time
 from typing import Final
 
 _JOB_ID = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})", re.ASCII)
+JOB_ID_PATTERN: Final = f"^{_JOB_ID.pattern}$"
+"""The same for JSON Schema."""
 
 FOREIGN_IMAGE_STEPS: Final = 20
 """What a job is taken to cost that somebody else put into the queue: one image at the default steps."""

@@ -27,8 +27,14 @@ ANIMATION: Final[dict[str, Any]] = {"image/webp": {"schema": {"type": "string", 
 EVENTS: Final[dict[str, Any]] = {
     "text/event-stream": {
         "schema": {
-            "type": "string",
-            "description": "Events with `event`, `data` (JSON in one line) and, for `status` and `done`, `id`.",
+            "type": "object",
+            "description": "One event of the stream. `data` is JSON in one line.",
+            "required": ["event", "data"],
+            "properties": {
+                "event": {"type": "string", "enum": ["status", "progress", "preview", "done"]},
+                "data": {"type": "string", "contentMediaType": "application/json"},
+                "id": {"type": "string", "description": "Of `status` and `done`: what `Last-Event-ID` names."},
+            },
         },
         "examples": {
             "finished": {

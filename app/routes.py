@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from app import health, reference, schemas
 from app.bodies import read_json
@@ -18,6 +19,9 @@ from app.reference import ALWAYS, ANIMATION, EVENTS, LOCATION, METRICS, NOT_MODI
 from app.service import job_not_found
 from app.state import State
 from worker.protocol import GenerationRequest, ImageAddress, ProtocolError, parse_image_name
+
+PRINTABLE: Final = r"^[!-~¡-¬®-ÿ](?:[ -~¡-¬®-ÿ]*[!-~¡-¬®-ÿ])?$"
+"""What `str.isprintable` takes of what a header can hold; around it HTTP leaves spaces out."""
 
 router = APIRouter()
 
@@ -68,12 +72,15 @@ def _json(model: Any, status: int = 200, headers: dict[str, str] | None = None) 
 async def generate(
     request: Request,
     prefer: Annotated[
-        str | None,
+        str | SkipJsonSchema[None],
         Header(description="`wait=10`: answer when the job has ended, but after 10 seconds at the latest."),
     ] = None,
     idempotency_key: Annotated[
-        str | None,
-        Header(description="1 to 255 printable characters. The same key and body give the same job for 24 hours."),
+        str | SkipJsonSchema[None],
+        Header(
+            description="1 to 255 printable characters. The same key and body give the same job for 24 hours.",
+            json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": PRINTABLE},
+        ),
     ] = None,
 ) -> Response:
     """Queues a job and answers 202 with it.
@@ -149,7 +156,7 @@ async def watch_job(
     request: Request,
     job_id: JobId,
     last_event_id: Annotated[
-        str | None, Header(description="The last id that was received: the stream goes on from there.")
+        str | SkipJsonSchema[None], Header(description="The last id that was received: the stream goes on from there.")
     ] = None,
 ) -> Response:
     """Server-sent events: `status`, `progress`, `preview` and `done`.
@@ -258,7 +265,7 @@ async def get_flower(
     503 `flower-pending` with Retry-After if it takes longer than the server lets a request wait.
     """
     state = _state(request)
-    after = query.after if query.after != query.steps else None
+    after = query.after if query.after is not None and query.after < query.steps else None
     revision = await state.service.served_revision()
     address = ImageAddress(revision, seed, query.steps, query.sampler, after=after or 0)
     picture = await state.service.flower(address, state.settings.wait_limit)

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
+from app.job_ids import JOB_ID_PATTERN
 from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS, SamplerName
 
 DEFAULT_STEPS: Final = 20
@@ -32,19 +34,25 @@ def _decimal(value: object) -> object:
     return value
 
 
-JsonInteger = Annotated[int, BeforeValidator(_exact_integer)]
-AddressInteger = Annotated[int, BeforeValidator(_decimal, json_schema_input_type=int)]
+# The bounds come before the reading, else the JSON schemas would not have them.
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_exact_integer)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_exact_integer)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT), BeforeValidator(_exact_integer)]
 
-Seed = Annotated[JsonInteger, Field(ge=0, le=MAX_SEED)]
-Steps = Annotated[JsonInteger, Field(ge=1, le=MAX_STEPS)]
-Count = Annotated[JsonInteger, Field(ge=1, le=MAX_COUNT)]
+AddressSeed = Annotated[
+    int,
+    Field(ge=0, le=MAX_SEED),
+    BeforeValidator(_decimal),
+    Field(description="The seed, 0 to 2^53 - 1.", examples=[7]),
+]
+AddressSteps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_decimal)]
+AddressFrames = Annotated[int, Field(ge=2, le=MAX_COUNT), BeforeValidator(_decimal)]
+AddressLimit = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_decimal)]
 
 SAMPLER_HELP: Final = (
     "`ddim`, or `multistep`: each step reckons with the one before as well, so that few steps come nearer to what many "
     "would give. The same noise to begin with, other pixels. Below 4 steps there is no difference."
 )
-
-AddressSeed = Annotated[AddressInteger, Field(ge=0, le=MAX_SEED, description="The seed, 0 to 2^53 - 1.", examples=[7])]
 
 
 class JobStatus(enum.StrEnum):
@@ -209,11 +217,11 @@ class JobsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: JobStatus | None = Field(default=None, description="Only jobs in this state.")
-    limit: AddressInteger = Field(default=20, ge=1, le=MAX_PAGE, description="Jobs on a page.")
-    cursor: str | None = Field(
-        default=None, max_length=64, description="`next_cursor` of the page before.", examples=[None]
-    )
+    status: JobStatus | SkipJsonSchema[None] = Field(default=None, description="Only jobs in this state.")
+    limit: AddressLimit = Field(default=20, description="Jobs on a page.")
+    cursor: (
+        Annotated[str, Field(max_length=64, json_schema_extra={"pattern": JOB_ID_PATTERN})] | SkipJsonSchema[None]
+    ) = Field(default=None, description="`next_cursor` of the page before.", examples=[None])
 
 
 class FlowerQuery(BaseModel):
@@ -221,22 +229,12 @@ class FlowerQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: AddressInteger = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS, description="Denoising steps.")
+    steps: AddressSteps = Field(default=DEFAULT_STEPS, description="Denoising steps.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
-    after: AddressInteger | None = Field(
+    after: AddressSteps | SkipJsonSchema[None] = Field(
         default=None,
-        ge=1,
-        le=MAX_STEPS,
-        description="The flower as it is predicted after so many of its steps; all of them if it is not given.",
+        description="The flower as it is predicted after so many of its steps; finished without it, or with all.",
     )
-
-    @field_validator("after")
-    @classmethod
-    def _check_after(cls, after: int | None, info: ValidationInfo) -> int | None:
-        steps = info.data.get("steps")
-        if after is not None and steps is not None and after > steps:
-            raise ValueError(f"must be at most {steps}, the number of steps")
-        return after
 
 
 class MorphQuery(BaseModel):
@@ -244,10 +242,8 @@ class MorphQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    frames: AddressInteger = Field(
-        default=DEFAULT_FRAMES, ge=2, le=MAX_COUNT, description="Images on the way, both flowers included."
-    )
-    steps: AddressInteger = Field(default=DEFAULT_STEPS, ge=1, le=MAX_STEPS, description="Denoising steps of each.")
+    frames: AddressFrames = Field(default=DEFAULT_FRAMES, description="Images on the way, both flowers included.")
+    steps: AddressSteps = Field(default=DEFAULT_STEPS, description="Denoising steps of each.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
 
 

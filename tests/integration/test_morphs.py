@@ -149,7 +149,7 @@ def test_a_flower_on_its_way_is_what_its_previews_show(
                 np.testing.assert_array_equal(np.asarray(image), expected)
         assert api.get(answer.headers["content-location"]).content == answer.content
     assert [job["progress"]["steps_total"] for job in jobs(api)] == [7, 4, 1]
-    whole = api.get("/flowers/7.png", params={"steps": 8, "after": 8, "sampler": sampler})
+    whole = api.get("/flowers/7.png", params={"steps": 8, "after": 9, "sampler": sampler})
     assert "after" not in whole.headers["content-location"]
     assert api.get("/flowers/7.png", params={"steps": 8, "sampler": sampler}).content == whole.content
 
@@ -171,8 +171,7 @@ def test_a_flower_on_its_way_is_what_its_previews_show(
         ("/morphs/7-8.png", 404, None),
         ("/morphs/7.webp", 404, None),
         ("/flowers/7.png?after=0", 422, "after"),
-        ("/flowers/7.png?after=21", 422, "after"),
-        ("/flowers/7.png?steps=5&after=6", 422, "after"),
+        ("/flowers/7.png?after=1001", 422, "after"),
         (f"/images/{REVISION}-8to7at1of2-20.webp", 404, None),
         (f"/images/{REVISION}-7to8at2of4-20.webp", 404, None),
         (f"/images/{REVISION}-7to8at1of2-20.webp", 404, None),
