@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,19 @@ import pytest
 
 from tests.serving import ROOT, Serve
 
+ELSEWHERE = "ACCEPTANCE_URL"
+"""A service that runs already, with the tiny bundle: then only the tests that use it are run (tests/many_hosts.py)."""
+
 WRITE_BUNDLE = "import sys, pathlib; from tests.bundles import make_tiny_bundle as m; m(pathlib.Path(sys.argv[1]))"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Passes over the tests that start a service of their own, if there is one elsewhere to be tested."""
+    if ELSEWHERE not in os.environ:
+        return
+    others = [item for item in items if "service" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +39,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterator[str]:
     """The URL of a whole service, ready to make flowers of 16 x 16 pixels."""
+    if (url := os.environ.get(ELSEWHERE)) is not None:
+        yield url
+        return
     home = tmp_path_factory.mktemp("home")
     with Serve(home, env={"BOUQUET_BUNDLE": str(tiny_bundle), "BOUQUET_QUEUE_LIMIT": "200000"}) as serve:
         yield serve.wait_until_ready()
