@@ -66,6 +66,8 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
 def _provenance(recipe: dict[str, Any]) -> dict[str, Any]:
     """What else tells how to repeat the training, where the card has it."""
     found: dict[str, Any] = {}
+    if ancestor := recipe.get("begun_from"):
+        found["begun from the weights of"] = f"{ancestor['name']}, content hash {ancestor['content_hash']}"
     if hashes := recipe.get("code_sha256"):
         found["sha256 of the code, model/*.py"] = ", then ".join(hashes)
     if software := recipe.get("software"):

@@ -29,7 +29,7 @@ from model.budget import Budget
 from model.bundle import Bundle, Card, load_bundle, save_bundle
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.code_hash import code_fingerprint
-from model.config import CHECKPOINT_SECONDS, TrainConfig
+from model.config import CHECKPOINT_SECONDS, NetworkConfig, TrainConfig
 from model.dataset import Dataset
 from model.grid import image_grid
 from model.history import EpochRow, History
@@ -76,8 +76,11 @@ class Progress:
 class Run:
     """Trains ``config`` on ``dataset`` in ``folder``, from where the folder's last checkpoint stands.
 
+    ``begin_from`` is a bundle whose weights are those before the first step, in place of random ones. Its network may
+    have predicted something else: what it has learnt to see serves either prediction.
+
     Raises:
-        RunError: the folder holds a run with other options or other data.
+        RunError: the folder holds a run with other options or other data; the bundle's network has another shape.
         CheckpointError: its checkpoints are all damaged.
     """
 
@@ -89,8 +92,10 @@ class Run:
         say: Callable[[str], None] = print,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         kid_watch: KidWatch | None = None,
+        begin_from: Bundle | None = None,
     ) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
+        self._begin_from = begin_from
         self._say = say
         self._kid_watch = kid_watch
         self._checkpoint_seconds = checkpoint_seconds
@@ -114,6 +119,9 @@ class Run:
         if checkpoint:
             self._state = _state_from(checkpoint, self._state)
             say(f"{folder}: going on from step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes in")
+        elif begin_from:
+            self._state = _state_of(begin_from, config.network, self._state)
+            say(f"{folder}: beginning from the weights of {begin_from.name}, revision {begin_from.revision}")
 
     @property
     def fraction(self) -> float:
@@ -306,6 +314,8 @@ class Run:
                 keras.backend.backend(): importlib.import_module(keras.backend.backend()).__version__,
             },
         }
+        if self._begin_from:
+            recipe["begun_from"] = self._ancestor()
         if self._kid_watch:
             recipe["validation_kid_features"] = self._kid_watch.name
         if scores:
@@ -320,6 +330,11 @@ class Run:
             },
             recipe=recipe,
         )
+
+    def _ancestor(self) -> dict[str, Any] | None:
+        """The bundle whose weights the run began with, for those who want to repeat it."""
+        bundle = self._begin_from
+        return {"name": bundle.name, "content_hash": bundle.content_hash} if bundle else None
 
     def _bundle_in_memory(self, second: bool = False) -> Bundle:
         """An averaged network as it stands, at the size it is trained at now."""
@@ -340,7 +355,7 @@ class Run:
         """Write the resolved options beside the run, or compare them with those it was begun with."""
         path = self.folder / "options.json"
         options = json.loads(json.dumps(self.config.to_json()))
-        document = {"options": options, "data_sha256": self._fingerprint}
+        document = {"options": options, "data_sha256": self._fingerprint, "begun_from": self._ancestor()}
         if path.exists():
             try:
                 before = json.loads(path.read_text())
@@ -352,6 +367,8 @@ class Run:
             refused = [name for name in changed if name not in CHANGEABLE]
             if before["data_sha256"] != self._fingerprint:
                 refused.append("data")
+            if before.get("begun_from") != document["begun_from"]:
+                refused.append("begin_from")
             if refused:
                 raise RunError(
                     f"{self.folder}: holds a run with other {', '.join(refused)}; give the same options to resume it, "
@@ -371,3 +388,26 @@ def _state_from(checkpoint: Checkpoint, template: TrainState) -> TrainState:
             raise RunError(f"the checkpoint's {name} do not fit the network; give another --out to begin anew")
         groups[name] = [ops.convert_to_tensor(value) for value in values]
     return TrainState(**groups)
+
+
+def _state_of(bundle: Bundle, config: NetworkConfig, template: TrainState) -> TrainState:
+    """The state before the first step, with a bundle's weights as weights and as averages.
+
+    Raises RunError where its network has another shape.
+    """
+    if dataclasses.replace(bundle.network_config, prediction=config.prediction) != config:
+        raise RunError(
+            f"begin_from: the network of {bundle.name} has another shape than that to be trained "
+            f"({bundle.network_config}, not {config}); begin from a bundle of the same preset, or anew"
+        )
+    values = {
+        "weights": bundle.network.trainable_variables,
+        "statistics": bundle.network.non_trainable_variables,
+    }
+    begun = {
+        field: [ops.convert_to_tensor(ops.convert_to_numpy(variable.value)) for variable in variables]
+        for field, held in template._asdict().items()
+        for kind, variables in values.items()
+        if held and field.endswith(kind)
+    }
+    return template._replace(**begun)

@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", required=True, help="folder of photos, or tfds for Oxford Flowers 102 through TFDS")
     parser.add_argument("--out", required=True, type=Path, help="the run's folder, such as runs/reference")
+    parser.add_argument(
+        "--begin-from", type=Path, metavar="BUNDLE", help="begin with its weights, in place of random ones"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so much training, learning rate down to zero by then")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--stages", help="image sizes and shares of the training: 32:0.6,64:0.4")
@@ -101,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.error(str(error))
 
     # Late, so that --help and bad options do not wait for the backend.
+    from model.bundle import BundleError, load_bundle
     from model.checkpoint import CheckpointError
     from model.dataset import DatasetError, load_dataset
     from model.features import FeatureError
@@ -110,14 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = _StopFlag()
     with ProgressBar() as bar:
         try:
+            begin_from = load_bundle(arguments.begin_from) if arguments.begin_from else None
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:
                 bar.say(f"skipped {skipped}")
             kid_watch = _kid_watch(arguments.kid, dataset, bar.say)
-            run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch)
+            run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch, begin_from)
             bar.begin(run.budget, run.progress)
             finished = run.train(bar.update, stop.is_set)
-        except (DatasetError, FeatureError, RunError, CheckpointError, ValueError) as error:
+        except (BundleError, DatasetError, FeatureError, RunError, CheckpointError, ValueError) as error:
             return _fail(str(error))
         except OSError as error:
             return _fail(f"{error.filename or arguments.out}: {error.strerror or error}")

@@ -193,6 +193,32 @@ def test_other_photos_are_another_run(whole):
         run_in(whole, data=dataset(first=100))
 
 
+def test_a_run_begins_with_the_weights_of_another_bundle(whole, tmp_path):
+    ancestor = load_bundle(whole / "bundle.safetensors")
+    config = dataclasses.replace(
+        CONFIG, network=dataclasses.replace(CONFIG.network, prediction="velocity"), learning_rate=1e-12, second_ema=0.5
+    )
+    run, finished = train(tmp_path, config, begin_from=ancestor)
+    assert finished
+    bundle = load_bundle(run.bundle_path)
+    for ours, theirs in zip(bundle.network.trainable_variables, ancestor.network.trainable_variables, strict=True):
+        np.testing.assert_allclose(np.asarray(ours.value), np.asarray(theirs.value), atol=1e-6)
+    assert ancestor.content_hash in (tmp_path / "MODEL_CARD.md").read_text()
+    assert bundle.card.recipe["begun_from"] == {"name": "tiny", "content_hash": ancestor.content_hash}
+    with pytest.raises(RunError, match="other begin_from"):
+        run_in(tmp_path, config)
+    run_in(tmp_path, config, begin_from=ancestor)
+
+
+def test_a_bundle_of_another_shape_is_refused_to_begin_from(whole, tmp_path):
+    with pytest.raises(RunError, match="begin_from.*shape"):
+        run_in(
+            tmp_path,
+            dataclasses.replace(CONFIG, network=NetworkConfig((16,), 1)),
+            begin_from=load_bundle(whole / "bundle.safetensors"),
+        )
+
+
 def test_options_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "options.json").write_text("{")
     with pytest.raises(RunError, match=r"options\.json"):
