@@ -251,7 +251,7 @@ class FlowerService:
 
 def job_not_found(job_id: str) -> ApiError:
     """A 404 for an id that is unknown, or not known any more."""
-    detail = f"There is no job {job_id[:64]!r}. Finished jobs are kept for 24 hours; POST /generate makes a new one."
+    detail = f"There is no job {job_id[:64]!r}. Ended jobs are kept for a time only; POST /generate makes a new one."
     return ApiError(ProblemCode.JOB_NOT_FOUND, detail)
 
 
