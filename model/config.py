@@ -230,6 +230,7 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64-plus": TrainConfig(
         preset="flowers64-plus",
         network=NetworkConfig(prediction="velocity"),
+        schedule=Schedule(max_signal_rate=0.99),
         loss="mse",
         min_snr=5.0,
         warmup_steps=1000,
@@ -244,6 +245,7 @@ PRESETS: dict[str, TrainConfig] = {
         network=NetworkConfig(
             widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity"
         ),
+        schedule=Schedule(max_signal_rate=0.99),
         epochs=160,
         loss="mse",
         min_snr=5.0,
