@@ -125,21 +125,25 @@ class Exposition:
     async def write(self, accept: str) -> tuple[bytes, str]:
         """The body and its media type, as the scraper's `Accept` prefers it; without Redis, what there is."""
         families: list[Metric] = []
+        texts: dict[str, tuple[bytes, bool]] = {}
         is_up = True
         try:
             async with asyncio.timeout(_REDIS_SECONDS):
                 load = await self._meter.look(max_age=0)
                 texts, stored = await self._read_workers()
-            families += self._of_queue(load)
-            families += _of_store(stored)
-            # Reading text takes a millisecond or two a worker, in which nobody else would be answered.
-            families += await asyncio.to_thread(_of_workers, texts)
+            families += [*self._of_queue(load), *_of_store(stored)]
         except (redis.exceptions.RedisError, TimeoutError, OSError) as error:
             log.warning("The figures of queue and workers cannot be read: %s", error)
             is_up = False
         families.append(_gauge("bouquet_redis_up", "Whether the queue's Redis answers.", float(is_up)))
         encode, media_type = choose_encoder(accept)
-        return encode(cast("CollectorRegistry", _Snapshot(self._metrics.registry, families))), media_type
+
+        def text() -> bytes:
+            snapshot = _Snapshot(self._metrics.registry, [*families, *_of_workers(texts)])
+            return encode(cast("CollectorRegistry", snapshot))
+
+        # In a thread: it takes some milliseconds a worker, in which nobody else would be answered.
+        return await asyncio.to_thread(text), media_type
 
     async def _read_workers(self) -> tuple[dict[str, tuple[bytes, bool]], Mapping[bytes, bytes]]:
         """Each worker's figures, and whether it is alive; and what the janitor knows of the store."""

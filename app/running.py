@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -61,14 +62,17 @@ def api(options: argparse.Namespace) -> int:
             app.state.hang_up()
             await super().shutdown(sockets)
 
+    set_up_logging(settings.log_level, settings.log_format)
     app = create_app(settings)
 
     if options.listener is not None:
         listener = socket.socket(fileno=options.listener)
     else:
         listener = open_listener(settings.host, settings.port)
-        print(f"bouquet api: listening on {local_url(listener)}", flush=True)
-    set_up_logging(settings.log_level, settings.log_format)
+        if settings.log_format == "json":
+            logging.getLogger("bouquet.api").info("listening on %s", local_url(listener))
+        else:
+            print(f"bouquet api: listening on {local_url(listener)}", flush=True)
     config = uvicorn.Config(
         app,
         http=GuardedProtocol,

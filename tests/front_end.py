@@ -64,5 +64,5 @@ class FrontEnd:
         return self.process.wait(seconds)
 
     def _url(self) -> str | None:
-        found = re.search(r"listening on (http://\S+)", self.log)
+        found = re.search(r'listening on (http://[^\s"]+)', self.log)
         return found[1] if found else None
