@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,8 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
@@ -223,6 +226,22 @@ def test_the_lines_of_api_and_worker_share_their_ids(front_end: FrontEnd, start_
     assert about[failed.json()["id"]]["request_id"] == failed.headers["x-request-id"]
     assert about[failed.json()["id"]]["code"] == "computation-failed"
     assert {"time", "level", "logger", "message"} <= about[job_id].keys()
+
+
+def test_each_of_a_crowd_keeps_its_own_id(front_end: FrontEnd, valkey: ValkeyServer) -> None:
+    """Requests that come at the same time may be written in one go, but by no means under one name."""
+
+    def post(number: int) -> str:
+        headers = {"X-Request-ID": f"one-of-many-{number}"}
+        job_id = front_end.api.post("/generate", json={"seed": number}, headers=headers).json()["id"]
+        return str(job_id)
+
+    with ThreadPoolExecutor(16) as crowd:
+        job_ids = list(crowd.map(post, range(64)))
+    with valkey.connect() as client:
+        for number, job_id in enumerate(job_ids):
+            job = Job.fetch(job_id, connection=client, serializer=JSONSerializer)
+            assert job.meta == {"request_id": f"one-of-many-{number}"}
 
 
 def test_the_console_of_all_parts_is_json_too(tmp_path: Path) -> None:
