@@ -22,12 +22,13 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --uni
 # A stamp is the proof of an installation: it is older than its lock when there is something to install.
 SERVE_STAMP := $(VENV)/.installed-$(DEVICE)
 DEV_STAMP := $(VENV)/.installed-dev
+RELEASE_STAMP := $(VENV)/.installed-release
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench chaos train lock upgrade install dev clean
+.PHONY: help serve test check format bench chaos fuzz train lock upgrade install dev clean release-check licences
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
 
 serve: $(SERVE_STAMP) ## everything on http://127.0.0.1:8000; Ctrl-C stops it
 	@$(if $(PORT),BOUQUET_PORT=$(PORT)) exec $(BIN)/bouquet serve
@@ -51,6 +52,15 @@ bench: $(DEV_STAMP) ## the benchmarks
 chaos: $(DEV_STAMP) ## some minutes of kills, stops and outages while jobs run: nothing is lost, done twice or wrong
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEASES),--leases $(LEASES))
+
+fuzz: $(DEV_STAMP) ## ten minutes of Schemathesis: no answer that is not in the OpenAPI document; MINUTES=1, SEED=7
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+release-check: test $(RELEASE_STAMP) ## before a release: tests, licences, SBOM, known faults, the package, the images
+	scripts/release-check $(BIN)
+
+licences: $(DEV_STAMP) $(RELEASE_STAMP) ## docs/licences.md anew, after a change of the locks
+	$(BIN)/python scripts/licences.py
 
 train: $(DEV_STAMP) ## trains the reference recipe: make train DATA=data/flowers102 OUT=runs/reference
 	$(BIN)/bouquet train --preset flowers64 --data $(or $(DATA),tfds) --out $(or $(OUT),runs/reference)

@@ -190,7 +190,11 @@ async def cancel_job(request: Request, job_id: JobId) -> Response:
     summary="Fetch an image",
     tags=["flowers"],
     responses={
-        200: {"description": "The PNG.", "content": PICTURE, "headers": PICTURE_HEADERS},
+        200: {
+            "description": "The PNG; a frame of a morph is a WebP.",
+            "content": PICTURE | ANIMATION,
+            "headers": PICTURE_HEADERS,
+        },
         304: NOT_MODIFIED,
         **problems(
             ProblemCode.IMAGE_NOT_FOUND,
@@ -213,7 +217,7 @@ async def get_image(
         ),
     ],
 ) -> Response:
-    """The PNG at its exact address. What is there never changes.
+    """The image at its exact address, which a Job tells. What is there never changes.
 
     An image that is not kept any more is made again, as a flower is, as long as its bundle is the one that is served.
     """
