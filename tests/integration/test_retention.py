@@ -82,7 +82,8 @@ def test_an_image_that_was_removed_is_made_again_at_its_address(
 ) -> None:
     with FrontEnd(tmp_path / "front", valkey.url, store.root, job_ttl=60) as front_end:
         start_light_worker()
-        job = front_end.api.post("/generate", json={"steps": 5, "seed": 7}, headers={"Prefer": "wait=30"}).json()
+        headers = {"Prefer": "wait=30", "Idempotency-Key": "mine"}
+        job = front_end.api.post("/generate", json={"steps": 5, "seed": 7}, headers=headers).json()
         url = job["images"][0]["url"]
         before = front_end.api.get(url).raise_for_status()
         store.delete(url.rpartition("/")[2])
@@ -99,4 +100,7 @@ def test_an_image_that_was_removed_is_made_again_at_its_address(
         front_end.api.get(url)
         assert time.time() - path.stat().st_mtime < 60
         with valkey.connect() as client:
-            assert 0 < client.ttl(f"rq:job:{job['id']}") <= 60
+            kept = [client.ttl(key) for key in (f"rq:job:{job['id']}", *client.scan_iter("bouquet:claim:*"))]
+            assert len(kept) >= 2
+            assert all(0 < seconds <= 60 for seconds in kept)
+            assert client.hget(f"rq:job:{job['id']}", "failure_ttl") == b"420"
