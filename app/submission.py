@@ -14,6 +14,7 @@ from app.job_ids import new_job_id
 from app.job_queue import JobQueue, JobRecord
 from app.job_view import STATUSES
 from app.queue_load import LoadMeter, QueueLoad
+from app.shared_post import SharedPost
 from app.stored import stored_result
 from worker.protocol import RESULT_TTL, GenerationRequest, GenerationResult
 
@@ -46,7 +47,7 @@ class Submitter:
         queue_limit: int,
         job_ttl: int = RESULT_TTL,
     ) -> None:
-        self._redis = connection
+        self._post = SharedPost(connection)
         self._queue = queue
         self._meter = meter
         self._store = store
@@ -57,9 +58,7 @@ class Submitter:
         """Makes a new job. Raises ApiError `queue-full`."""
         submission = await self._decide(request)
         try:
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                submission.write(pipeline)
-                await pipeline.execute()
+            await self._post.send(submission.write)
         finally:
             self._meter.settle(submission.job_id)
         return submission.record
