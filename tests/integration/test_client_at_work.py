@@ -171,6 +171,24 @@ def test_a_run_that_was_killed_goes_on_and_asks_for_what_is_missing_alone(
     assert accepted(front_end.api) == before
 
 
+def test_whoever_interrupts_a_run_wants_the_rest_no_more(
+    front_end: FrontEnd, url: str, tmp_path: Path, start_light_worker: StartWorker
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    start_light_worker("--hold", str(hold))
+    run = subprocess.Popen([sys.executable, "-m", "app", *command(url, tmp_path / "flowers")], cwd=ROOT)
+
+    def statuses() -> set[str]:
+        return {job["status"] for job in front_end.api.get("/jobs").json()["jobs"]}
+
+    poll(lambda: "running" in statuses(), "a job runs", 60)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    poll(lambda: statuses() == {"canceled"}, "all jobs are canceled")
+    hold.unlink()
+
+
 def test_many_images_as_one_file(url: str, tmp_path: Path, start_light_worker: StartWorker) -> None:
     start_light_worker()
     out = tmp_path / "flowers.npz"
