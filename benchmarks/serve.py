@@ -18,14 +18,18 @@ from benchmarks.serve_arms import run_load, run_paced, services
 from benchmarks.serve_beside import SMALL_STEPS, measure_beside
 from benchmarks.serve_client import offer
 from benchmarks.serve_figures import Figures, tick_overhead
+from benchmarks.serve_memory import LOT, measure_growth
 from benchmarks.serve_policies import ARMS, BATCHES, CONTINUOUS
 from benchmarks.serve_posts import measure_posts
-from benchmarks.serve_queue_cost import jobs_per_second
+from benchmarks.serve_queue_cost import jobs_per_second, measure_queue_cost
 from benchmarks.serve_stack import Service
 from benchmarks.serve_trace import SHORT_STEPS, Mix, draw_trace
 from benchmarks.simulation_hardware import Hardware
 
 PARTS = ("arms", "simulation", "queue", "posts")
+"""What is measured unless parts are named."""
+
+MORE_PARTS = ("memory",)
 PACE = {1: 0.015, 2: 0.02, 4: 0.025, 8: 0.035}
 """Seconds a step of the network that sleeps."""
 _PACED_LOAD = 0.8
@@ -46,6 +50,8 @@ def main(argv: Sequence[str] = ()) -> int:
             _queue(options, Path(folder))
         if "posts" in options.parts:
             _posts(options, Path(folder))
+        if "memory" in options.parts:
+            _memory(options, Path(folder))
     return 0
 
 
@@ -169,11 +175,23 @@ def _queue(options: argparse.Namespace, folder: Path) -> None:
         jobs_per_second(service, options.queue_jobs // 10, 1, 0)  # warms up
         for number, count in enumerate((1, 8), start=1):
             jobs = options.queue_jobs // count
-            before = service.cpu_seconds("worker")
-            rate = jobs_per_second(service, jobs, count, number * _SEEDS_A_PART)
-            processor = (service.cpu_seconds("worker") - before) / jobs
-            rows.append((count, jobs, rate, rate * count, 1e3 * processor))
-    report.table(("images a job", "jobs", "jobs/s", "images/s", "processor ms a job, worker"), rows)
+            cost = measure_queue_cost(service, jobs, count, number * _SEEDS_A_PART)
+            rate = cost.jobs_per_second
+            rows.append((count, jobs, rate, rate * count, 1e3 * cost.worker, 1e3 * cost.queue))
+    columns = ("images a job", "jobs", "jobs/s", "images/s", "processor ms a job, worker", "queue")
+    report.table(columns, rows)
+
+
+def _memory(options: argparse.Namespace, folder: Path) -> None:
+    report.heading(f"Serve: memory of a worker after each {LOT} jobs, with a network that costs nothing")
+    with Service(
+        folder / "memory", bundle=options.bundle, slots=options.slots, instant=True, front_end=False
+    ) as service:
+        service.wait()
+        growth = measure_growth(service, options.memory_jobs)
+    rows = [(LOT * (number + 1), mib) for number, mib in enumerate(growth.resident)]
+    report.table(("jobs", "resident MiB"), rows)
+    print(f"At most {growth.share:.1%} more than after the first {LOT}.\n")
 
 
 def _posts(options: argparse.Namespace, folder: Path) -> None:
@@ -197,7 +215,9 @@ def _write(options: argparse.Namespace, hardware: Hardware) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bouquet bench serve", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (all)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS + MORE_PARTS, default=PARTS, help="what to measure (all but memory)"
+    )
     parser.add_argument("--bundle", type=Path, help="what is served (the bundle that ships)")
     parser.add_argument("--slots", type=int, help="BOUQUET_SLOTS (the worker's default)")
     parser.add_argument(
@@ -214,6 +234,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--simulation-seconds", type=float, default=15.0, metavar="S", help="of arrivals, to check the simulation (15)"
     )
     parser.add_argument("--queue-jobs", type=int, default=3000, metavar="N", help="for the cost of the queue (3000)")
+    parser.add_argument("--memory-jobs", type=int, default=20_000, metavar="N", help="for the memory (20000)")
     parser.add_argument("--posts", type=int, default=5000, metavar="N", help="to the front end (5000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of arrivals and requests (1)")
     parser.add_argument("--hardware-out", type=Path, metavar="FILE", help="writes tick times for `bench simulate`")

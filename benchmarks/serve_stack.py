@@ -127,6 +127,15 @@ class Service:
             return math.nan
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def resident_mib(self, part: str) -> float:
+        """Resident memory of `api` or `worker` in MiB."""
+        return self._parts[part].resident_mib()
+
+    def queue_cpu_seconds(self) -> float:
+        """Processor time that the queue's server has used."""
+        info = self.connection.info("cpu")
+        return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
+
     def suspend(self) -> None:
         """Lets the worker take no jobs; it has none now. Returns when it knows."""
         suspend(self.connection)
