@@ -95,7 +95,7 @@ byId("wish").addEventListener("submit", async (event) => {
   } catch (problem) {
     if (problem instanceof WishError) return;
     if (problem instanceof Problem && problem.errors.length) {
-      for (const { field, message } of problem.errors) mark(field, message);
+      for (const { field, message } of problem.errors) mark(field, `${message[0].toUpperCase()}${message.slice(1)}.`);
     }
     show(problem);
   } finally {
