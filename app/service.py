@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 DRAWN_SEEDS: Final = 2**32
 """Seeds that the server draws are below this: enough never to meet one's own again, short enough to tell a friend."""
 
-SUBMISSIONS_AT_ONCE: Final = 24
-"""Fewer than there are connections to Redis (app/main.py), so that a flood leaves some to those who only look."""
+KEYED_SUBMISSIONS_AT_ONCE: Final = 24
+"""Each has a connection to Redis to itself, to watch its key: fewer than there are (app/main.py), so that a flood
+leaves some to those who only look. Those without a key share one."""
 
 _TURN_SECONDS: Final = 10.0
 """After which a request that waits for its turn to submit is told to come again."""
@@ -65,7 +66,7 @@ class FlowerService:
         self._meter = meter
         self._store = store
         self._metrics = metrics
-        self._submissions = asyncio.Semaphore(SUBMISSIONS_AT_ONCE)
+        self._submissions = asyncio.Semaphore(KEYED_SUBMISSIONS_AT_ONCE)
 
     async def submit(self, body: GenerateBody, idempotency_key: str | None = None) -> Job:
         """Makes a job of what was asked, or finds the one that the key already stands for.
@@ -75,13 +76,13 @@ class FlowerService:
         """
         seed = body.seed if body.seed is not None else secrets.randbelow(DRAWN_SEEDS)
         request = GenerationRequest(body.steps, seed, body.count, body.sampler)
-        async with self._turn():
-            if idempotency_key is None:
-                record = await self._submitter.submit(request)
-            else:
-                # As before there was a choice of samplers, for keys that were used then.
-                choice = () if body.sampler == "ddim" else (body.sampler,)
-                asked = fingerprint(body.steps, body.seed, body.count, *choice)
+        if idempotency_key is None:
+            record = await self._submitter.submit(request)
+        else:
+            # As before there was a choice of samplers, for keys that were used then.
+            choice = () if body.sampler == "ddim" else (body.sampler,)
+            asked = fingerprint(body.steps, body.seed, body.count, *choice)
+            async with self._turn():
                 record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
         job = await self._view(record)
         self._metrics.accepted(stored=job.status.is_terminal)
@@ -89,7 +90,10 @@ class FlowerService:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """One's turn to submit. Raises ApiError `queue-unavailable` if it does not come: nothing was written then."""
+        """One's turn to submit under a key.
+
+        Raises ApiError `queue-unavailable` if it does not come soon: nothing was written then.
+        """
         try:
             async with asyncio.timeout(_TURN_SECONDS):
                 await self._submissions.acquire()

@@ -126,7 +126,7 @@ def _flood(options: argparse.Namespace, folder: Path) -> None:
     report.heading(f"Front end: {options.flood} posts at once, {_FLOOD_LIMIT} image-steps may wait, one core")
     with _front_end(folder, BOUQUET_QUEUE_LIMIT=str(_FLOOD_LIMIT)) as front_end:
         before = front_end.cpu_seconds()
-        seen = flood(front_end.port, options.flood, options.seed)
+        seen = flood(front_end.port, options.flood, options.seed, with_keys=options.keys)
         cpu = front_end.cpu_seconds() - before
     report.table(("answer", "times"), [(status, times) for status, times in sorted(seen.statuses.items())])
     report.table(
@@ -162,5 +162,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--readers", type=int, default=1000, metavar="N", help="of events (1000)")
     parser.add_argument("--jobs", type=int, default=50, metavar="N", help="that they watch (50)")
     parser.add_argument("--flood", type=int, default=10_000, metavar="N", help="posts in the flood (10000)")
+    parser.add_argument("--keys", action="store_true", help="each post of the flood has an Idempotency-Key")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first image that is asked for (0)")
     return parser.parse_args(argv)

@@ -32,9 +32,11 @@ class Connection:
     ) -> None:
         self._writer.close()
 
-    async def post(self, body: bytes) -> Answer:
-        """POST /generate."""
+    async def post(self, body: bytes, key: str | None = None) -> Answer:
+        """POST /generate, with an Idempotency-Key if there is to be one."""
         head = b"POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        if key is not None:
+            head += f"Idempotency-Key: {key}\r\n".encode()
         return await self._ask(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     async def get(self, path: str) -> Answer:

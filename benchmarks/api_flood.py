@@ -26,12 +26,15 @@ class Flood:
     failed_probes: int
 
 
-def flood(port: int, posts: int, first_seed: int) -> Flood:
-    """Sends requests as fast as they are answered, on many connections, while one client asks for other things."""
-    return asyncio.run(_flood(port, iter(range(first_seed, first_seed + posts))))
+def flood(port: int, posts: int, first_seed: int, *, with_keys: bool = False) -> Flood:
+    """Sends requests as fast as they are answered, on many connections, while one client asks for other things.
+
+    `with_keys`: each has an Idempotency-Key, as those of `app.client` have.
+    """
+    return asyncio.run(_flood(port, iter(range(first_seed, first_seed + posts)), with_keys))
 
 
-async def _flood(port: int, seeds: Iterator[int]) -> Flood:
+async def _flood(port: int, seeds: Iterator[int], with_keys: bool) -> Flood:
     statuses: collections.Counter[int] = collections.Counter()
     without_retry_after = failed = 0
     probes: list[float] = []
@@ -39,7 +42,7 @@ async def _flood(port: int, seeds: Iterator[int]) -> Flood:
     async def pour(connection: Connection) -> None:
         nonlocal without_retry_after
         for seed in seeds:
-            answer = await connection.post(b'{"steps": 20, "seed": %d}' % seed)
+            answer = await connection.post(b'{"steps": 20, "seed": %d}' % seed, f"{seed}" if with_keys else None)
             statuses[answer.status] += 1
             without_retry_after += answer.status == 429 and not answer.headers.get("retry-after", "").isdecimal()
 

@@ -28,9 +28,10 @@ def port_of(front_end: FrontEnd) -> int:
     return port
 
 
-def test_a_flood_is_pushed_back_and_others_are_answered_meanwhile(front_end: FrontEnd) -> None:
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_a_flood_is_pushed_back_and_others_are_answered_meanwhile(front_end: FrontEnd, with_keys: bool) -> None:
     """2000 image-steps may wait, which is 100 of these jobs: so many are accepted, to the last one."""
-    seen = flood(port_of(front_end), 400, 0)
+    seen = flood(port_of(front_end), 400, 0, with_keys=with_keys)
     assert seen.statuses == {202: 100, 429: 300}
     assert seen.without_retry_after == 0
     assert (seen.failed_probes, len(seen.probes) > 0) == (0, True)
