@@ -19,12 +19,14 @@ from model.schedule import RATE_COLUMNS, Schedule
 from worker.protocol import SamplerName
 from worker.scheduler import Tick
 from worker.slot_array import Canvas, Parked, SlotArray, fresh_canvas
+from worker.starting_noises import StartingNoises
 from worker.trajectory import ImageKey, Trajectory
 
 Tensor = Any
 Pixels = npt.NDArray[np.uint8]
 _OWN_IMAGE = ImageKey(seed=0, steps=1)
 _MEASUREMENTS = 3
+_NOISES_A_SLOT = 4
 
 
 class EngineError(Exception):
@@ -94,7 +96,8 @@ class Engine:
         self._image_size = image_size
         self.slot_counts = tuple(sorted(slot_counts))
         self.step_counts = tuple(sorted(step_counts))
-        self._array = SlotArray(image_size, self.slot_counts)
+        self._noises = StartingNoises(image_size, _NOISES_A_SLOT * self.slot_counts[-1])
+        self._array = SlotArray(image_size, self.slot_counts, self._noises)
         self._rates: dict[tuple[int, SamplerName], npt.NDArray[np.float32]] = {}
         self._step_seconds: dict[int, float] = {}
 
@@ -130,6 +133,10 @@ class Engine:
     def step_seconds(self, slot_count: int) -> float:
         """Measured seconds a step at a slot count, the last ticks counting most; 0 before `warm_up`."""
         return self._step_seconds.get(slot_count, 0.0)
+
+    def prepare(self, key: ImageKey) -> None:
+        """Draws what an image begins with, so that its first tick need not. Safe to call from any thread."""
+        self._noises.prepare(key)
 
     def run(self, tick: Tick) -> Outcome:
         """Computes a tick. Whatever happens, the engine is as before until `commit`.

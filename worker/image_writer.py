@@ -86,6 +86,7 @@ class ImageWriter:
         *,
         patience: float,
         report: Callable[[WriterEvent], None],
+        prepare: Callable[[ImageKey], None] = lambda key: None,
         threads: int = 2,
     ) -> None:
         """Makes the pool.
@@ -95,12 +96,14 @@ class ImageWriter:
             bundle: what they are made with.
             patience: seconds for which a store that refuses an image is tried again.
             report: is called with each event, in the threads of the pool, several of which may do so at a time.
+            prepare: is told of an image that is looked up in vain, before the look-up is reported.
             threads: how many work at a time.
         """
         self._store = store
         self._bundle = bundle
         self._patience = patience
         self._report = report
+        self._prepare = prepare
         self._hurry = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="images")
 
@@ -130,6 +133,9 @@ class ImageWriter:
                     found[key] = self._record(key, data)
         except Exception:  # then the images are computed; if the store is really broken, storing them says so
             log.warning("cannot look for the images of job %s in the store", job_id, exc_info=True)
+        for key in keys:
+            if key not in found:
+                self._prepare(key)
         self._report(LookedUp(job_id, keys, found))
 
     def _read(self, keys: tuple[ImageKey, ...], read: Callable[[], Sequence[Pixels]]) -> None:

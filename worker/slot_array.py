@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.noise import noise_between, starting_noise
-from worker.trajectory import ImageKey, Trajectory
+from worker.protocol import ImageKey
+from worker.starting_noises import Noise, StartingNoises, draw
+from worker.trajectory import Trajectory
 
 Tensor = Any
 Image = npt.NDArray[np.float32]
@@ -36,8 +37,9 @@ class SlotArray:
     image is of: one that was canceled and asked for anew begins from its noise.
     """
 
-    def __init__(self, image_size: int, slot_counts: Sequence[int]) -> None:
+    def __init__(self, image_size: int, slot_counts: Sequence[int], noises: StartingNoises) -> None:
         self._image_size = image_size
+        self._noises = noises
         self._slot_counts = tuple(slot_counts)
         self._canvas = Canvas(None, None)
         self._held = 0
@@ -87,7 +89,7 @@ class SlotArray:
             return canvas
         if trajectory.position:
             raise LookupError(f"the image of {trajectory} is not here")
-        return fresh_canvas(trajectory.key, self._image_size)
+        return _fresh(self._noises.take(trajectory.key))
 
     def leaving(self, rows: Rows) -> Parked:
         """The canvases of those that had a slot, are still wanted, and are not among the rows."""
@@ -122,8 +124,8 @@ class SlotArray:
 
 def fresh_canvas(key: ImageKey, image_size: int) -> Canvas:
     """What a trajectory begins with: the noise of its seed, or between two, and nothing predicted."""
-    if key.part:
-        noise = noise_between(key.seed, key.toward, key.part, key.parts, image_size)
-    else:
-        noise = starting_noise(key.seed, image_size)
-    return Canvas(noise, np.zeros((image_size, image_size, 3), np.float32))
+    return _fresh(draw(key, image_size))
+
+
+def _fresh(noise: Noise) -> Canvas:
+    return Canvas(noise, np.zeros_like(noise))

@@ -51,7 +51,7 @@ class Workshop:
         self._engine = engine
         self._scheduler = scheduler
         self._book = OrderBook(bundle.revision)
-        self._writer = ImageWriter(store, bundle, patience=store_patience, report=self._handle)
+        self._writer = ImageWriter(store, bundle, patience=store_patience, report=self._handle, prepare=engine.prepare)
         self._changed = threading.Condition()
         """Holds all that follows; notified when there may be something to compute."""
         self._being_stored: dict[ImageKey, set[str]] = {}

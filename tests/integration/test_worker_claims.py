@@ -172,7 +172,7 @@ def test_nobody_is_waited_for_for_ever(workers: Workers, monkeypatch: pytest.Mon
     one, other = workers.begin("one"), workers.begin("other")
     one.claim(KEYS[:2])
     moment = 1000.0
-    monkeypatch.setattr(image_claims.time, "monotonic", lambda: moment)
+    monkeypatch.setattr("worker.image_claims.time.monotonic", lambda: moment)
     assert other.claim(KEYS[:1]) == {KEYS[0]}
     moment += image_claims.PATIENCE_SECONDS - 1
     assert other.claim(KEYS[:2]) == set(KEYS[:2])
