@@ -57,7 +57,7 @@ fuzz: $(DEV_STAMP) ## ten minutes of Schemathesis: no answer that is not in the 
 	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 release-check: test $(RELEASE_STAMP) ## before a release: tests, licences, SBOM, known faults, the package, the images
-	scripts/release-check $(BIN)
+	scripts/release-check $(BIN) $(if $(WITHOUT_IMAGES),--without-images)
 
 licences: $(DEV_STAMP) $(RELEASE_STAMP) ## docs/licences.md anew, after a change of the locks
 	$(BIN)/python scripts/licences.py

@@ -151,9 +151,10 @@ def test_only_this_host_is_served_unless_told_otherwise() -> None:
 
 
 def test_a_worker_has_the_gpus_but_where_there_is_none() -> None:
-    assert compose()["services"]["worker"]["gpus"] == "all"
+    worker = compose()["services"]["worker"]
+    assert (worker["gpus"], worker["command"]) == ("all", ["worker", "--devices", "all"])
     other = compose("docker/compose.cpu.yml")["services"]["worker"]
-    assert other["gpus"] is None
+    assert (other["gpus"], other["command"]) == (None, ["worker"])
     assert other["build"]["args"] == {"DEVICE": "cpu"}
     assert "ARG DEVICE=gpu" in DOCKERFILE
 
@@ -261,3 +262,28 @@ def test_no_secret_is_in_the_templates() -> None:
     values = [value for secret in of_kind("Secret").values() for value in secret["stringData"].values()]
     for value in values:
         assert value in ("", "CHANGE-ME") or ">CHANGE-ME " in value
+
+
+# --- documents ---
+
+
+def test_what_the_threat_model_calls_a_test_is_one() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| who ", "|---"))]
+    assert len(rows) > 15
+    for row in rows:
+        held_by = row.split("|")[3]
+        named = re.findall(r"(tests/[\w/]+\.py|docker/verify)(?:::(\w+))?", held_by)
+        assert named, row
+        for path, test in named:
+            assert (ROOT / path).is_file(), path
+            assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{test}"
+
+
+def test_the_licence_of_all_that_is_shipped_is_told() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"(?m)^\| ([a-z0-9._-]+) \|", page))
+    for lock in ("api", "cpu", "gpu"):
+        text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        shipped = {name.lower() for name in re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", text)}
+        assert shipped - told == set(), "make licences"
