@@ -147,7 +147,7 @@ class Retention:
     def __init__(self, root: Path, limit: int, connection: redis.Redis, *, look_seconds: float = _LOOK_SECONDS) -> None:
         """`limit` in bytes, 0 for none; at least `look_seconds` pass between looks of all processes together."""
         self._root = root
-        self._limit = limit
+        self._limit = int(limit)  # hiredis takes plain numbers only
         self._redis = connection
         self._look_seconds = look_seconds
         self._stop = threading.Event()

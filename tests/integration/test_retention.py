@@ -18,6 +18,7 @@ from tests.worker_process import Jobs
 from worker.directory_store import DirectoryStore
 from worker.protocol import STORE_FIGURES_KEY, image_name
 from worker.retention import LOCK_KEY, Found, Retention, running_subjects
+from worker.settings import WorkerSettings
 
 
 @pytest.fixture
@@ -73,8 +74,12 @@ def test_a_store_is_looked_through_while_in_the_context(client: redis.Redis, sto
     name = image_name(REVISION, 1, 20)
     store.put(name, bytes(100))
     age(store, name)
-    with Retention(store.root, 50, client, look_seconds=0.01):
+    limit = WorkerSettings.from_environ(
+        {"BOUQUET_REDIS_URL": "redis://x", "BOUQUET_IMAGES_MAX_BYTES": "50"}
+    ).images_max_bytes  # no plain int
+    with Retention(store.root, limit, client, look_seconds=0.01):
         poll(lambda: not store.exists(name), "the image is removed")
+        poll(lambda: client.hget(STORE_FIGURES_KEY, "limit_bytes") == b"50", "the figures are told")
 
 
 def test_an_image_that_was_removed_is_made_again_at_its_address(
