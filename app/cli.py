@@ -52,12 +52,13 @@ def _run(command: str, entry_point: str, argument: object) -> int:
     """Call `module:function` with the options; tell foreseen errors in a line."""
     from app.command_error import CommandError
     from app.settings import SettingsError
+    from worker.store import StoreError
 
     module, _, name = entry_point.partition(":")
     run: Callable[[object], int] = getattr(importlib.import_module(module), name)
     try:
         return run(argument)
-    except (CommandError, SettingsError) as error:
+    except (CommandError, SettingsError, StoreError) as error:
         return _fail(command, error)
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells have it

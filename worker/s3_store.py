@@ -1,13 +1,14 @@
 """Images in S3, or in anything that speaks it: `s3://<bucket>/<prefix>`.
 
 Where it is and who we are comes from where every S3 client looks: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a
-role of the machine; AWS_DEFAULT_REGION; AWS_ENDPOINT_URL_S3 for a server that is not Amazon's. Every call has a limit of time,
+role of the machine; AWS_REGION; AWS_ENDPOINT_URL_S3 for a server that is not Amazon's. Every call has a limit of time,
 and is repeated a few times if it fails.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -123,7 +124,7 @@ class S3Store:
             return
         raise StoreError(
             f"Cannot {verb} s3://{self.bucket}/{key} in the image store: {reason}. Check the bucket that BOUQUET_STORE "
-            "names, AWS_ENDPOINT_URL_S3 and AWS_DEFAULT_REGION, and the rights of the key or role that is used."
+            "names, AWS_ENDPOINT_URL_S3 and AWS_REGION, and the rights of the key or role that is used."
         )
 
 
@@ -158,7 +159,13 @@ def _client(s3: dict[str, str]) -> Any:
         response_checksum_validation="when_required",
         s3=s3,
     )
-    return boto3.session.Session().client("s3", config=config)
+    return boto3.session.Session(region_name=_region()).client("s3", config=config)
+
+
+def _region() -> str | None:
+    """The region that a variable names, None if configuration files may. boto3 takes an empty one for a region."""
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return named or ("us-east-1" if "AWS_DEFAULT_REGION" in os.environ else None)
 
 
 def _status(error: botocore.exceptions.ClientError) -> int:

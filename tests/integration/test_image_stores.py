@@ -179,6 +179,19 @@ def test_a_location_that_is_none_is_refused(location: str) -> None:
         open_store(location)
 
 
+def test_empty_variables_count_as_not_set(s3: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-compose.yml hands over those that nobody gave a value."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "")
+    store = open_store(f"s3://{BUCKET}/{prefix}")
+    store.put(NAME, FLOWER)
+    assert store.get(NAME) == FLOWER
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "")
+    with pytest.raises(StoreError, match="NoCredentialsError"):
+        open_store(f"s3://{BUCKET}/{prefix}").get(NAME)
+
+
 def test_without_its_library_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['boto3'] = None\n"

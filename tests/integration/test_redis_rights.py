@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.valkey import find_binary
+from tests.addresses import free_port
 from tests.front_end import FrontEnd
 from tests.nursery import Nursery
 from tests.processes import poll
@@ -41,9 +42,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Valkey with these users alone."""
     folder = tmp_path_factory.mktemp("valkey")
     (folder / "users.acl").write_text(users())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [str(find_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     command += ["--appendonly", "yes", "--aclfile", str(folder / "users.acl"), "--logfile", str(folder / "log")]
     process = subprocess.Popen(command, start_new_session=True)
@@ -122,6 +121,16 @@ def test_a_server_that_another_authority_vouches_for_is_not_spoken_to(tunnel: Tl
     url = f"rediss://bouquet:x@127.0.0.1:{tunnel.port}/0?ssl_ca_certs={stranger}"
     code, said = run("-m", "worker.probe", environment={"BOUQUET_REDIS_URL": url})
     assert (code, said) == (1, "the queue's Redis does not answer: ConnectionError")
+
+
+def test_health_checks_say_what_is_missing(port: int) -> None:
+    quoted = PASSWORD.replace(" ", "%20")
+    environment = {"BOUQUET_REDIS_URL": f"redis://bouquet:{quoted}@127.0.0.1:{port}/0"}
+    code, said = run("-m", "worker.probe", environment=environment)
+    assert (code, said) == (1, f"no worker of {socket.gethostname()} is ready")
+    code, said = run("-m", "app.probe", environment={"BOUQUET_PORT": str(free_port())})
+    assert code == 1
+    assert "does not answer: " in said
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,14 @@ def test_a_server_that_is_no_url_is_told(server: str, capsys: pytest.CaptureFixt
     assert f"bouquet generate: {server} is not a URL" in capsys.readouterr().err
 
 
+def test_a_store_of_no_kind_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BOUQUET_STORE", "ftp://images")
+    assert cli.main(["api", "--port", "0", "--home", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("bouquet api: BOUQUET_STORE: ftp:// is not a kind of store")
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "bench", "generate"])
 def test_commands_of_the_model_go_there_with_their_arguments(command: str, tmp_path: Path) -> None:
     """The front end may not import the model, so a package of the same name stands in for it."""
