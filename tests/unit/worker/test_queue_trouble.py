@@ -21,6 +21,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def test_without_trouble_there_is_no_pause(clock: Clock) -> None:
     trouble = QueueTrouble(BEAT)
     with trouble.noted():
@@ -32,10 +36,10 @@ def test_without_trouble_there_is_no_pause(clock: Clock) -> None:
 def test_what_redis_raises_is_noted_and_other_errors_go_on(clock: Clock) -> None:
     trouble = QueueTrouble(BEAT)
     with pytest.raises(KeyError), trouble.noted():
-        raise KeyError
+        fail(KeyError())
     assert not trouble.is_recent
     with trouble.noted():
-        raise redis.ConnectionError("gone")
+        fail(redis.ConnectionError("gone"))
     assert trouble.is_recent
     assert not trouble.trusts_leases
     clock.now += PAUSE_SECONDS
