@@ -74,6 +74,7 @@ lock: $(DEV_STAMP) ## the locks anew, after a change of pyproject.toml; `make up
 	@$(LOCK) --extra dev --output-file requirements/dev.txt >/dev/null
 	@$(LOCK) --extra cpu --extra s3 --constraints requirements/dev.txt --output-file requirements/cpu.txt >/dev/null
 	@$(LOCK) --extra gpu --extra s3 --extra train --constraints requirements/dev.txt --output-file requirements/gpu.txt >/dev/null
+	@$(LOCK) --extra gpu --extra s3 --constraints requirements/gpu.txt --output-file requirements/gpu-worker.txt >/dev/null
 	@$(LOCK) --extra release --constraints requirements/dev.txt --output-file requirements/release.txt >/dev/null
 	@$(LOCK) --extra s3 --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
-LOCKS = ("api", "cpu", "gpu")
+LOCKS = ("api", "cpu", "gpu-worker")
 
 ALLOWED = re.compile(r"\b(?:Apache|BSD|0BSD|ISC|MIT|MPL|Mozilla Public|PSF|Python Software Foundation|Zlib|CC0)")
 """Licences that let anybody use, change and pass on; of the Mozilla one, changes of its own files come along."""

@@ -11,6 +11,7 @@ EXTRAS = {
     "api": ["s3"],
     "cpu": ["cpu", "s3"],
     "gpu": ["gpu", "s3", "train"],
+    "gpu-worker": ["gpu", "s3"],
     "dev": ["cpu", "jax", "s3", "train", "dev"],
     "release": ["release"],
 }

@@ -283,7 +283,7 @@ def test_what_the_threat_model_calls_a_test_is_one() -> None:
 def test_the_licence_of_all_that_is_shipped_is_told() -> None:
     page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
     told = set(re.findall(r"(?m)^\| ([a-z0-9._-]+) \|", page))
-    for lock in ("api", "cpu", "gpu"):
+    for lock in ("api", "cpu", "gpu-worker"):
         text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
         shipped = {name.lower() for name in re.findall(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", text)}
         assert shipped - told == set(), "make licences"
