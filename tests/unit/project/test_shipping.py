@@ -169,9 +169,22 @@ def test_the_files_that_are_mounted_exist() -> None:
 def test_dashboards_ask_the_data_source_that_is_provided() -> None:
     provisioned = yaml.safe_load((ROOT / "docker/grafana/provisioning/datasources/prometheus.yml").read_text())
     (source,) = provisioned["datasources"]
-    for path in (ROOT / "docker" / "grafana").glob("*.json"):
+    provider = yaml.safe_load((ROOT / "docker/grafana/provisioning/dashboards/bouquet.yml").read_text())["providers"][0]
+    mount = next(volume for volume in compose()["services"]["grafana"]["volumes"] if volume.startswith("./"))
+    folder, place = mount.split(":")[:2]
+    dashboards = list((ROOT / folder / provider["options"]["path"].removeprefix(f"{place}/")).glob("*.json"))
+    assert dashboards
+    for path in dashboards:
         asked = set(re.findall(r'"uid":\s*"([^"$]+)"', json.dumps(json.loads(path.read_text())["panels"])))
         assert asked <= {source["uid"]}, path.name
+
+
+def test_prometheus_finds_its_rules_and_the_front_end() -> None:
+    folder, place = compose()["services"]["prometheus"]["volumes"][0].split(":")[:2]
+    assert f"--config.file={place}/prometheus.yml" in compose()["services"]["prometheus"]["command"]
+    settings = yaml.safe_load((ROOT / folder / "prometheus.yml").read_text(encoding="utf-8"))
+    assert [name for name in settings["rule_files"] if not (ROOT / folder / name).is_file()] == []
+    assert settings["scrape_configs"][0]["dns_sd_configs"][0]["names"] == ["api"]
 
 
 # --- Kubernetes ---
