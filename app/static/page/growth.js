@@ -41,9 +41,7 @@ export class Growth {
     this.stops = stopsOf(flower.steps);
     this.#pictures = new Map([[flower.steps, flower.url]]);
     for (const [step, address] of seen.get(keyOf(flower)) ?? []) {
-      // A preview between two stops stands for the nearest, as long as there is none of its own.
-      const stop = this.stops.reduce((best, other) => (Math.abs(other - step) < Math.abs(best - step) ? other : best));
-      if (stop === step) this.#pictures.set(stop, address);
+      if (this.stops.includes(step) && step < flower.steps) this.#pictures.set(step, address);
     }
   }
 
@@ -84,7 +82,7 @@ export class Growth {
         this.#changed();
       } catch (problem) {
         if (!this.#ending.signal.aborted) {
-          this.#waiting = [];
+          this.#waiting = null; // the next look is another try
           this.trouble(problem);
         }
         return;

@@ -56,7 +56,10 @@ export function showFlower(flower) {
   byId("viewer-download").download = fileOf(flower);
   byId("viewer-copy").onclick = () => actions.copy(linkTo(flower.url));
 
-  const growth = new Growth(flower, { changed: () => look(false), trouble: (problem) => { stop(); tell(problem); } });
+  const growth = new Growth(flower, {
+    changed: () => { tell(null); look(false); },
+    trouble: (problem) => { stop(); tell(problem); },
+  });
   close = () => growth.end();
   slider.max = String(growth.stops.length - 1);
   slider.value = slider.max;
