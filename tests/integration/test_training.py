@@ -169,14 +169,14 @@ def test_bad_options_are_told(photos, tmp_path, options, code, reason):
 
 def test_minutes_end_a_run_with_a_learning_rate_of_zero(photos, tmp_path):
     training = Training(photos, tmp_path)
-    code, output = training.run("--preset", "tiny", "--minutes", "0.05")
+    code, output = training.run("--preset", "tiny", "--kid", "off", "--minutes", "0.05")
     assert code == 0, output
     assert float(training.history[-1]["learning_rate"]) == 0.0
     assert "decay_share" in (tmp_path / "options.json").read_text()
     before = training.content_hash
     checkpoint, _ = load_checkpoint(tmp_path / "checkpoints")
     more = f"{checkpoint.progress['seconds'] / 60 + 0.05:.2f}"  # the first step, compiled, may have used all and more
-    code, output = training.run("--preset", "tiny", "--minutes", more)
+    code, output = training.run("--preset", "tiny", "--kid", "off", "--minutes", more)
     assert code == 0, output
     assert training.content_hash != before
     assert f"minutes: 0.05 until now, {float(more)} from here" in output
