@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import WithJsonSchema
 
 from app.job_ids import JOB_ID_PATTERN
 from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS, SamplerName
@@ -212,16 +212,21 @@ class JobPage(BaseModel):
     )
 
 
+# In an address there is no null: what may be left out is described as what it is when it is there.
+
+
 class JobsQuery(BaseModel):
     """What to list."""
 
     model_config = ConfigDict(extra="forbid")
 
-    status: JobStatus | SkipJsonSchema[None] = Field(default=None, description="Only jobs in this state.")
+    status: Annotated[JobStatus | None, WithJsonSchema({"type": "string", "enum": list(JobStatus)})] = Field(
+        default=None, description="Only jobs in this state."
+    )
     limit: AddressLimit = Field(default=20, description="Jobs on a page.")
-    cursor: (
-        Annotated[str, Field(max_length=64, json_schema_extra={"pattern": JOB_ID_PATTERN})] | SkipJsonSchema[None]
-    ) = Field(default=None, description="`next_cursor` of the page before.", examples=[None])
+    cursor: Annotated[str | None, WithJsonSchema({"type": "string", "maxLength": 64, "pattern": JOB_ID_PATTERN})] = (
+        Field(default=None, max_length=64, description="`next_cursor` of the page before.", examples=[None])
+    )
 
 
 class FlowerQuery(BaseModel):
@@ -231,9 +236,11 @@ class FlowerQuery(BaseModel):
 
     steps: AddressSteps = Field(default=DEFAULT_STEPS, description="Denoising steps.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
-    after: AddressSteps | SkipJsonSchema[None] = Field(
-        default=None,
-        description="The flower as it is predicted after so many of its steps; finished without it, or with all.",
+    after: Annotated[AddressSteps | None, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_STEPS})] = (
+        Field(
+            default=None,
+            description="The flower as it is predicted after so many of its steps; finished without it, or with all.",
+        )
     )
 
 
