@@ -20,6 +20,7 @@ JOBS_AT_ONCE: Final = 6
 
 _STEPS_A_JOB: Final = 6400
 _FETCHES_AT_ONCE: Final = 8
+_LAST_WORD_SECONDS: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,14 +74,17 @@ async def fill(
     async def work() -> None:
         for chunk in chunks:  # shared by all who work: each takes the next
             first = chunk[0]
-            job = await client.generate(steps=first.steps, seed=first.seed, count=len(chunk), sampler=first.sampler)
+            asked = asyncio.ensure_future(
+                client.generate(steps=first.steps, seed=first.seed, count=len(chunk), sampler=first.sampler)
+            )
             try:
-                job = await client.wait(job)
+                # Shielded: a request that is on its way may become a job, and only its answer tells which.
+                job = await client.wait(await asyncio.shield(asked))
             except JobFailedError as error:
                 failures.append(error)
                 continue
             except asyncio.CancelledError:
-                await _cancel(client, job)
+                await _take_back(client, asked)
                 raise
             await asyncio.gather(*(fetch(address, job) for address in chunk))
 
@@ -107,11 +111,11 @@ def _chunks(addresses: Iterable[ImageAddress]) -> Iterator[list[ImageAddress]]:
             yield images[start : start + size]
 
 
-async def _cancel(client: AsyncClient, job: Job) -> None:
-    """Whoever stops the command wants the rest no more. The server is not waited for if it does not answer at once."""
+async def _take_back(client: AsyncClient, asked: asyncio.Future[Job]) -> None:
+    """Whoever stops the command wants the rest no more. The server is not waited for if it does not answer soon."""
     with contextlib.suppress(ClientError, TimeoutError):
-        async with asyncio.timeout(2.0):
-            await client.cancel(job.id)
+        async with asyncio.timeout(_LAST_WORD_SECONDS):
+            await client.cancel((await asked).id)
 
 
 def _first(group: BaseExceptionGroup[CommandError]) -> CommandError:

@@ -78,7 +78,11 @@ def test_the_figures_of_a_service_at_work(front_end: FrontEnd, start_light_worke
     api.get("/flowers/11.png", params={"steps": 10}).raise_for_status()
     api.head("/model")
 
-    poll(lambda: value(figures(api), "bouquet_worker_jobs_total", outcome="succeeded") == 3, "the worker's figures")
+    def ended() -> list[float]:
+        found = figures(api)
+        return [value(found, "bouquet_worker_jobs_total", outcome=end) for end in ("succeeded", "failed")]
+
+    poll(lambda: ended() == [3, 1], "the worker's figures")
     found = figures(api)
     assert value(found, "bouquet_workers_ready") == 1
     assert value(found, "bouquet_capacity_image_steps_per_second") > 0
