@@ -211,7 +211,7 @@ def test_a_run_begins_with_the_weights_of_another_bundle(whole, tmp_path):
 
 
 def test_a_bundle_of_another_shape_is_refused_to_begin_from(whole, tmp_path):
-    with pytest.raises(RunError, match="begin_from.*shape"):
+    with pytest.raises(RunError, match=r"begin_from.*shape"):
         run_in(
             tmp_path,
             dataclasses.replace(CONFIG, network=NetworkConfig((16,), 1)),
