@@ -27,6 +27,9 @@ Pixels = npt.NDArray[np.uint8]
 _OWN_IMAGE = ImageKey(seed=0, steps=1)
 _MEASUREMENTS = 3
 _NOISES_A_SLOT = 4
+_STANDING_STILL = (1.0, 0.0, 1.0, 0.0, 0.0)
+"""All signal and no noise, now and next: a step that changes nothing. Any other, taken again and again, lets the
+numbers of an empty slot grow until they are none."""
 
 
 class EngineError(Exception):
@@ -177,11 +180,11 @@ class Engine:
         return [pixels[slots[trajectory]] for trajectory in trajectories]
 
     def _tick_rates(self, tick: Tick) -> npt.NDArray[np.float32]:
-        """Each row's own rates: [steps, slots, 5]. Empty slots get those of a first step, so that they stay finite."""
+        """Each row's own rates: [steps, slots, 5]. Those of empty slots leave what is there as it is."""
         rates = np.empty((tick.steps, len(tick.rows), RATE_COLUMNS), np.float32)
         for slot, row in enumerate(tick.rows):
             if row is None:
-                rates[:, slot] = self._rates_of(1)
+                rates[:, slot] = _STANDING_STILL
             else:
                 whole = self._rates_of(row.key.steps, row.key.sampler)
                 rates[:, slot] = whole[row.position : row.position + tick.steps]

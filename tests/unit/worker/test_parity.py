@@ -7,6 +7,7 @@ import pytest
 from model.bundle import Bundle
 from model.noise import noise_between, starting_noise
 from model.sampling import Sampler
+from model.schedule import Schedule
 from worker.engine import Engine, Pixels
 from worker.protocol import SAMPLERS, GenerationRequest, SamplerName
 from worker.scheduler import Scheduler
@@ -128,3 +129,20 @@ def test_the_images_differ_at_all(sampler: Sampler) -> None:
     assert not np.array_equal(sampler.sample([1], 5), sampler.sample([2], 5))
     assert not np.array_equal(sampler.sample([1], 5), sampler.sample([1], 6))
     assert not np.array_equal(sampler.sample([1], 5), sampler.sample([1], 5, "multistep"))
+
+
+def test_rows_that_nobody_has_stay_as_they_are(tiny_bundle: Bundle, sampler: Sampler) -> None:
+    engine = Engine(sampler, Schedule(), tiny_bundle.image_size, (4,))
+    scheduler = Scheduler((4,), step_seconds=lambda slots: 0.001)
+    scheduler.enter("short", [ImageKey(1, 1)])
+    scheduler.enter("long", [ImageKey(2, 100)])
+    while scheduler.jobs:
+        plan = scheduler.plan()
+        assert plan is not None
+        outcome = engine.run(plan)
+        engine.commit(outcome)
+        scheduler.commit(plan)
+    canvas = np.asarray(outcome.canvas.noisy)
+    mine = [row is not None for row in plan.rows]
+    # Nobody looks at the others; but numbers that grow from tick to tick end as no numbers at all.
+    assert np.abs(canvas[~np.array(mine)]).max() < 1000.0
