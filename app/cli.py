@@ -13,6 +13,7 @@ _ENTRY_POINTS = {
     "worker": ("app.running:worker", "run one worker alone"),
     "train": ("model.train:main", "train a model on photos and write a bundle"),
     "evaluate": ("model.evaluate:main", "score a bundle against photos"),
+    "bundle": ("model.bundle_command:main", "sign a bundle, or check it and its signature"),
     "bench": ("benchmarks.__main__:main", "run the benchmarks (from a checkout of the source)"),
 }
 """Commands whose arguments, --help included, are read by the function that is named."""
@@ -122,14 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     api.add_argument("--listener", type=_integer(3, 2**20), help=argparse.SUPPRESS)  # what `bouquet serve` opened
 
     generate = add("generate", "app.remote:generate", "make flowers, in this process or on a server (--server URL)")
-    generate.add_argument("--server", metavar="URL", required=True, help="the server to ask")
-    generate.add_argument("--api-key", metavar="KEY", help="for a server that wants one")
-    generate.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
+    morph = add("morph", "app.remote:morph", "fetch the way from one flower to another, animated, from a server")
+    for command in (generate, morph):
+        command.add_argument("--server", metavar="URL", required=True, help="the server to ask")
+        command.add_argument("--api-key", metavar="KEY", help="for a server that wants one")
+        command.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
+        command.add_argument("--sampler", choices=("ddim", "multistep"), default="ddim", help="kind of steps (ddim)")
     generate.add_argument("--seed", metavar="N", type=_integer(0, 2**53 - 1), default=0, help="of the first image (0)")
     generate.add_argument(
         "--count", metavar="N", type=_integer(1, 10**6), default=1, help="images, k with seed + k (1)"
     )
-    generate.add_argument("--sampler", choices=("ddim", "multistep"), default="ddim", help="kind of steps (ddim)")
     generate.add_argument(
         "-o",
         "--output",
@@ -144,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="for any number of images: a folder, of PNG files and a CSV file, or one FILE.npz; "
         "run again, it goes on where it was",
+    )
+    morph.add_argument("seed", metavar="SEED", type=_integer(0, 2**53 - 1), help="of the first flower")
+    morph.add_argument("toward", metavar="TOWARD", type=_integer(0, 2**53 - 1), help="seed of the last flower")
+    morph.add_argument("--frames", metavar="N", type=_integer(2, 64), default=16, help="images, both included (16)")
+    morph.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, default=Path("morph.webp"), help="where to (morph.webp)"
     )
     for name, (_, summary) in _ENTRY_POINTS.items():
         commands.add_parser(name, help=summary, add_help=False)  # for the list of commands alone: see main

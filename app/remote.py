@@ -1,4 +1,4 @@
-"""`bouquet generate --server URL`: flowers from a server, over HTTP; a few into files, or any number into a folder."""
+"""`bouquet generate --server URL` and `bouquet morph`: pictures from a server, over HTTP, into files or a folder."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ _PATIENT: Final = Retries(busy=3600.0, outage=30.0, restart=60.0)
 """For many images: other people's jobs may fill the queue for a good while."""
 
 
+_SLOW: Final = Retries(busy=600.0)
+"""For a morph: as many images as it has frames, which the server lets no single request wait for."""
+
+
 def generate(options: argparse.Namespace) -> int:
     """Ask a server for images and write them to files; prints the path of each, or of the folder or file of all."""
     if options.seed + options.count - 1 > MAX_SEED:
@@ -30,6 +34,16 @@ def generate(options: argparse.Namespace) -> int:
     if options.count > MAX_COUNT:
         raise CommandError(f"--count {options.count}: for more than {MAX_COUNT} images name a folder, --out DIR.")
     return _generate_few(options)
+
+
+def morph(options: argparse.Namespace) -> int:
+    """Ask a server for the way from one flower to another and write it to a file, whose path is printed."""
+    with Client(options.server, options.api_key, retries=_SLOW) as client:
+        animation = client.morph(
+            options.seed, options.toward, frames=options.frames, steps=options.steps, sampler=options.sampler
+        )
+    _write(options.output, animation)
+    return 0
 
 
 def _generate_few(options: argparse.Namespace) -> int:
@@ -50,13 +64,17 @@ def _generate_few(options: argparse.Namespace) -> int:
             path = output
             if options.count > 1:
                 path = output.with_stem(f"{output.stem}-{image.seed}")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(client.image(image))
-            except OSError as error:
-                raise CommandError(f"--output {path} cannot be written: {error.strerror}.") from error
-            print(path)
+            _write(path, client.image(image))
     return 0
+
+
+def _write(path: Path, picture: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture)
+    except OSError as error:
+        raise CommandError(f"--output {path} cannot be written: {error.strerror}.") from error
+    print(path)
 
 
 def _generate_many(options: argparse.Namespace, out: Path) -> int:

@@ -122,9 +122,17 @@ class AsyncClient:
         """The PNG of a finished image, its checksum compared."""
         return await self._run(self._core.image(image))
 
-    async def flower(self, seed: int, *, steps: int = 20, sampler: SamplerName = "ddim") -> bytes:
-        """The PNG of a flower, made if need be."""
-        return await self._run(self._core.flower(seed, steps, sampler))
+    async def flower(
+        self, seed: int, *, steps: int = 20, sampler: SamplerName = "ddim", after: int | None = None
+    ) -> bytes:
+        """The PNG of a flower, made if need be; with `after`, as it is predicted after so many of its steps."""
+        return await self._run(self._core.flower(seed, steps, sampler, after))
+
+    async def morph(
+        self, seed: int, toward: int, *, frames: int = 16, steps: int = 20, sampler: SamplerName = "ddim"
+    ) -> bytes:
+        """The animated WebP that leads from one flower to another, both included, made if need be."""
+        return await self._run(self._core.morph(seed, toward, frames, steps, sampler))
 
     async def model(self) -> ModelDescription:
         """The bundle that is served."""

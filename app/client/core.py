@@ -172,14 +172,15 @@ class Core:
             )
         return answer.content
 
-    def flower(self, seed: int, steps: int, sampler: SamplerName) -> Operation[bytes]:
-        """Fetches a flower, which the server makes if need be; the ETag is its checksum."""
-        params = {"steps": str(steps)} | ({"sampler": sampler} if sampler != "ddim" else {})
-        answer = yield from self._succeed(Call("GET", f"/flowers/{seed}.png", params))
-        etag = answer.headers.get("etag")
-        if etag is not None and etag != f'"{hashlib.sha256(answer.content).hexdigest()}"':
-            raise DamagedError("damaged", f"The flower {seed} arrived damaged: its SHA-256 is not its ETag.")
-        return answer.content
+    def flower(self, seed: int, steps: int, sampler: SamplerName, after: int | None) -> Operation[bytes]:
+        """Fetches a flower, which the server makes if need be."""
+        params = _manner(steps, sampler) | ({"after": str(after)} if after is not None else {})
+        return self._picture(f"The flower {seed}", Call("GET", f"/flowers/{seed}.png", params))
+
+    def morph(self, seed: int, toward: int, frames: int, steps: int, sampler: SamplerName) -> Operation[bytes]:
+        """Fetches a morph, which the server makes if need be."""
+        params = {"frames": str(frames)} | _manner(steps, sampler)
+        return self._picture(f"The morph of {seed} and {toward}", Call("GET", f"/morphs/{seed}-{toward}.webp", params))
 
     def model(self) -> Operation[ModelDescription]:
         """Asks what is served."""
@@ -220,6 +221,14 @@ class Core:
         answer, _ = yield from self._send(call)
         self._check(call, answer)
         return answer
+
+    def _picture(self, what: str, call: Call) -> Operation[bytes]:
+        """The bytes at an address whose ETag is their checksum."""
+        answer = yield from self._succeed(call)
+        etag = answer.headers.get("etag")
+        if etag is not None and etag != f'"{hashlib.sha256(answer.content).hexdigest()}"':
+            raise DamagedError("damaged", f"{what} arrived damaged: its SHA-256 is not its ETag.")
+        return answer.content
 
     def _shape(self, shape: type[Shape], call: Call, answer: Answer) -> Shape:
         self._check(call, answer)
@@ -278,6 +287,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _job_path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
+
+
+def _manner(steps: int, sampler: SamplerName) -> dict[str, str]:
+    return {"steps": str(steps)} | ({"sampler": sampler} if sampler != "ddim" else {})
 
 
 def _last(event_id: str | None) -> dict[str, str]:

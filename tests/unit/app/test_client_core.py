@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from app.client import (
     Client,
     ClientError,
     ConflictError,
+    DamagedError,
     JobFailedError,
     NotBouquetError,
     QueueFullError,
@@ -23,6 +26,7 @@ from app.client import (
 from app.client.core import Answer, Call, Core, Lost, Operation, Pause, backoff, retry_after
 from app.schemas import Job, JobStatus
 
+SHA256_OF_A = hashlib.sha256(b"A").hexdigest()
 JOB: dict[str, Any] = {
     "id": "1-5",
     "status": "queued",
@@ -176,6 +180,43 @@ def test_readiness_is_asked_and_not_waited_for() -> None:
     assert Played(core().is_ready(), Answer(200, {}, b'{"status":"ready"}')).result is True
 
 
+FLOWER = Call("GET", "/flowers/7.png", {"steps": "20"})
+ON_ITS_WAY = Call("GET", "/flowers/7.png", {"steps": "9", "sampler": "multistep", "after": "4"})
+MORPH = Call("GET", "/morphs/7-9.webp", {"frames": "16", "steps": "20"})
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        (lambda: core().flower(7, 20, "ddim", None), FLOWER),
+        (lambda: core().flower(7, 9, "multistep", 4), ON_ITS_WAY),
+        (lambda: core().morph(7, 9, 16, 20, "ddim"), MORPH),
+    ],
+)
+def test_a_picture_that_is_being_made_is_waited_for(operation: Callable[[], Operation[bytes]], call: Call) -> None:
+    """The queue may be full at first, and the making may take longer than the server lets a request wait."""
+    full = problem(429, "queue-full", **{"retry-after": "3"})
+    pending = problem(503, "flower-pending", **{"retry-after": "2"})
+    played = Played(operation(), full, pending, pending, Answer(200, {"etag": f'"{SHA256_OF_A}"'}, b"A"))
+    assert played.result == b"A"
+    assert played.calls == [call] * 4
+    assert played.pauses == [3.0, 2.0, 2.0]
+    with pytest.raises(UnavailableError) as told:
+        Played(operation(), problem(503, "flower-pending", **{"retry-after": "61"}))
+    assert told.value.code == "flower-pending"
+    with pytest.raises(DamagedError):
+        Played(operation(), Answer(200, {"etag": f'"{SHA256_OF_A}"'}, b"B"))
+
+
+def test_the_request_of_a_job_is_typed_whatever_it_is_for() -> None:
+    request = JOB["request"] | {"count": 16, "toward": 9}
+    morph = Played(core().job("1-5"), job_answer(request=request)).result.request
+    assert (morph.seed, morph.toward, morph.after, morph.sampler) == (7, 9, None, "ddim")
+    request = JOB["request"] | {"after": 3, "sampler": "multistep"}
+    on_its_way = Played(core().job("1-5"), job_answer(request=request)).result.request
+    assert (on_its_way.toward, on_its_way.after, on_its_way.sampler) == (None, 3, "multistep")
+
+
 def test_pauses_grow_to_a_limit_and_differ_between_clients() -> None:
     pauses = backoff()
     first = [next(pauses) for _ in range(12)]
@@ -201,4 +242,4 @@ def test_both_clients_have_the_same_methods() -> None:
         return {name: [str(parameter) for parameter in of.values()] for name, of in methods(kind).items()}
 
     assert rough(Client) == rough(AsyncClient)
-    assert {"generate", "wait", "cancel", "jobs", "events", "image", "flower", "model"} <= rough(Client).keys()
+    assert {"generate", "wait", "cancel", "jobs", "events", "image", "flower", "morph", "model"} <= rough(Client).keys()

@@ -11,7 +11,7 @@ import pytest
 from app import cli, libraries
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = ["serve", "api", "worker", "redis", "generate", "train", "evaluate", "bench"]
+COMMANDS = ["serve", "api", "worker", "redis", "generate", "morph", "train", "evaluate", "bench"]
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -74,6 +74,10 @@ def test_the_command_is_quick() -> None:
         (["generate", "--server=http://x", "--seed", str(2**53)], "argument --seed"),
         (["generate", "--server=http://x", "--count", "1000001"], "argument --count"),
         (["generate", "--server=http://x", "--sampler", "heun"], "argument --sampler: invalid choice: 'heun'"),
+        (["morph", "7", "--server=http://x"], "the following arguments are required: TOWARD"),
+        (["morph", "7", "9"], "the following arguments are required: --server"),
+        (["morph", "7", "-9", "--server=http://x"], "argument TOWARD: '-9' is not an integer"),
+        (["morph", "7", "9", "--server=http://x", "--frames", "1"], "argument --frames: '1' is not an integer from 2"),
         (["sevre"], "invalid choice: 'sevre'"),
         ([], "the following arguments are required: COMMAND"),
     ],
