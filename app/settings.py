@@ -17,6 +17,7 @@ PREFIX: Final = "BOUQUET_"
 WORKER_SETTINGS: Final = frozenset(
     {
         "BOUQUET_BEAT_SECONDS",
+        "BOUQUET_BUNDLE_PUBLIC_KEYS",
         "BOUQUET_IMAGES_MAX_BYTES",
         "BOUQUET_JOBS_HELD",
         "BOUQUET_LEASE_SECONDS",

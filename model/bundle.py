@@ -3,7 +3,8 @@
 A bundle is a safetensors file (no code in it, and any safetensors reader opens it). Its tensors are the averaged
 weights; its metadata holds two JSON documents: ``model``, which together with the tensors decides every pixel, and
 ``card``, which tells where it comes from. Each has its own SHA-256, so that a new score in the card leaves the flowers'
-addresses as they are. Loading needs none of the training code.
+addresses as they are. Loading needs none of the training code. Who stands behind a bundle tells its signature, in a
+file beside it (``model/signature.py``).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -28,6 +30,7 @@ from model.config import NetworkConfig, network_from_json, network_to_json
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.schedule import Schedule
+from model.signature import SignatureError, check_signature
 
 FORMAT = "bouquet-bundle"
 VERSION = 1
@@ -37,6 +40,13 @@ REVISION_LENGTH = 12
 
 class BundleError(Exception):
     """The file is no bundle that can be served; the message says why and what to do."""
+
+
+class BundleHashes(NamedTuple):
+    """SHA-256 of what makes the pixels, and of the card: 64 hex digits each."""
+
+    content_hash: str
+    card_hash: str
 
 
 @dataclass(frozen=True)
@@ -140,14 +150,36 @@ def replace_card(path: Path, card: Card) -> None:
     _write(path, tensors, metadata["model"], card)
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read and check a bundle.
+def bundle_hashes(path: Path) -> BundleHashes:
+    """The hashes of the bundle at ``path``, computed anew and compared with those in it.
 
     Raises:
-        BundleError: the file is missing, truncated, changed since it was written, of another version, or no bundle.
+        BundleError: as ``load_bundle``.
+    """
+    return _hashes(_read(path)[1])
+
+
+def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> Bundle:
+    """Read and check a bundle.
+
+    Args:
+        path: the bundle.
+        trusted: public keys, one of which must have signed it (``model/signature.py``); none: it needs no signature.
+
+    Raises:
+        BundleError: the file is missing, truncated, changed since it was written, of another version, no bundle, or
+            signed by none of the keys.
     """
     path = Path(path)
     tensors, metadata = _read(path)
+    if trusted:
+        # By the hashes of the very bytes that are used below: the file may be another one by now.
+        try:
+            check_signature(path, *_hashes(metadata), trusted)
+        except SignatureError as error:
+            raise BundleError(
+                f"{path}: not signed by a key that is trusted (BOUQUET_BUNDLE_PUBLIC_KEYS): {error}"
+            ) from error
     try:
         model = json.loads(metadata["model"])
         config = network_from_json(model["network"])
@@ -200,6 +232,11 @@ def _read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     if _sha256(metadata["card"]) != metadata["card_hash"]:
         raise BundleError(f"{path}: the card does not match its hash, so it was changed or damaged; fetch it again")
     return tensors, metadata
+
+
+def _hashes(metadata: dict[str, str]) -> BundleHashes:
+    """Of the metadata that ``_read`` found to be right."""
+    return BundleHashes(metadata["content_hash"], metadata["card_hash"])
 
 
 def _write(path: Path, tensors: dict[str, npt.NDArray[Any]], model: str, card: Card) -> str:

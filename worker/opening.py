@@ -40,13 +40,13 @@ def open_workshop(
     The parts can be replaced, so that benchmarks measure others in the same worker.
 
     Raises:
-        BundleError: the bundle cannot be served.
+        BundleError: the bundle cannot be served, or none of BOUQUET_BUNDLE_PUBLIC_KEYS has signed it.
         EngineError: the network cannot be run here.
         StoreError: BOUQUET_STORE names no kind of store there is.
     """
     started = time.monotonic()
     store = open_store(settings.store_location)
-    bundle = load_bundle(settings.bundle or default_bundle_path())
+    bundle = load_bundle(settings.bundle or default_bundle_path(), settings.bundle_public_keys)
     on_gpu = has_accelerator()
     slot_counts = choose_slot_counts(settings.slots, on_gpu)
     engine = make_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,9 @@ class WorkerSettings(BaseSettings):
     )
     store: str | None = Field(default=None, description="Where the images are: a folder, or s3://bucket/prefix.")
     bundle: Path | None = Field(default=None, description="The bundle that is served.")
+    bundle_public_keys: tuple[str, ...] = Field(
+        default=(), description="Public keys, separated by commas, one of which must have signed the bundle."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least important messages that are logged."
     )
@@ -98,6 +102,28 @@ class WorkerSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Takes nothing but what `from_environ` hands over, so that tests and child processes are alike."""
         return (init_settings,)
+
+    @field_validator("bundle_public_keys", mode="before")
+    @classmethod
+    def _split_public_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not keys:  # or a comma alone would switch the check off
+            raise ValueError("names no key; unset it to serve bundles without a signature")
+        return keys
+
+    @field_validator("bundle_public_keys")
+    @classmethod
+    def _check_public_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for key in keys:
+            try:
+                good = len(key) == 44 and len(base64.b64decode(key, validate=True)) == 32
+            except ValueError:
+                good = False
+            if not good:
+                raise ValueError("a public key is 32 bytes in base64, as `bouquet bundle keygen` shows it")
+        return keys
 
     @field_validator("redis_url")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 from app import cli, libraries
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = ["serve", "api", "worker", "redis", "generate", "morph", "train", "evaluate", "bench"]
+COMMANDS = ["serve", "api", "worker", "redis", "generate", "morph", "train", "evaluate", "bundle", "bench"]
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -103,10 +103,11 @@ def test_a_store_of_no_kind_is_told_in_a_line(
     assert capsys.readouterr().err.startswith("bouquet api: BOUQUET_STORE: ftp:// is not a kind of store")
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "bench", "generate"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "bundle", "bench", "generate"])
 def test_commands_of_the_model_go_there_with_their_arguments(command: str, tmp_path: Path) -> None:
     """The front end may not import the model, so a package of the same name stands in for it."""
-    module = "benchmarks.__main__" if command == "bench" else f"model.{command}"
+    elsewhere = {"bench": "benchmarks.__main__", "bundle": "model.bundle_command"}
+    module = elsewhere.get(command, f"model.{command}")
     package, _, name = module.partition(".")
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").touch()

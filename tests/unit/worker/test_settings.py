@@ -7,6 +7,7 @@ from worker.opening import choose_slot_counts
 from worker.settings import SettingsError, WorkerSettings
 
 URL = {"BOUQUET_REDIS_URL": "unix:///tmp/s"}
+PUBLIC_KEY = "A" * 43 + "="
 
 
 def test_the_defaults_are_those_that_were_measured() -> None:
@@ -22,6 +23,13 @@ def test_variables_and_the_command_line_are_read() -> None:
     assert WorkerSettings.from_environ(URL | {"BOUQUET_SLOTS": ""}).slots is None
 
 
+def test_public_keys_are_a_list() -> None:
+    keys = f"{PUBLIC_KEY}, {'B' * 42}A=,"
+    read = WorkerSettings.from_environ(URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": keys}).bundle_public_keys
+    assert read == (PUBLIC_KEY, "B" * 42 + "A=")
+    assert WorkerSettings.from_environ(URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": ""}).bundle_public_keys == ()
+
+
 def test_what_only_the_front_end_reads_is_passed_over() -> None:
     WorkerSettings.from_environ(URL | {"BOUQUET_PORT": "80"})
 
@@ -35,6 +43,10 @@ def test_what_only_the_front_end_reads_is_passed_over() -> None:
         (URL | {"BOUQUET_SLOTS": "many"}, r"BOUQUET_SLOTS: must be a valid integer"),
         (URL | {"BOUQUET_SLOTS": "0"}, r"BOUQUET_SLOTS: must be greater than or equal to 1"),
         (URL | {"BOUQUET_BEAT_SECONDS": "8"}, r"BOUQUET_BEAT_SECONDS: must be at most half of BOUQUET_LEASE_SECONDS"),
+        (URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": " ,"}, r"BOUQUET_BUNDLE_PUBLIC_KEYS: names no key"),
+        (URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": f"{PUBLIC_KEY},abc"}, r"BOUQUET_BUNDLE_PUBLIC_KEYS: a public key is 32"),
+        (URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": "A" * 44}, r"BOUQUET_BUNDLE_PUBLIC_KEYS: a public key is 32"),
+        (URL | {"BOUQUET_BUNDLE_PUBLIC_KEYS": "ü" * 44}, r"BOUQUET_BUNDLE_PUBLIC_KEYS: a public key is 32"),
     ],
 )
 def test_what_is_wrong_is_named(environment: dict[str, str], message: str) -> None:

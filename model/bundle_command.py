@@ -1,0 +1,63 @@
+"""``bouquet bundle``: makes keys, signs bundles with them, and checks bundles and their signatures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="bouquet bundle", description="Sign a bundle, or check it and its signature.", allow_abbrev=False
+    )
+    actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
+    keygen = actions.add_parser("keygen", help="make a key to sign with, and show its public half", allow_abbrev=False)
+    keygen.add_argument("key", metavar="FILE", type=Path, help="where the private key goes; never one that is there")
+    sign = actions.add_parser("sign", help="sign a bundle: content and card, into BUNDLE.sig", allow_abbrev=False)
+    sign.add_argument("bundle", metavar="BUNDLE", type=Path)
+    sign.add_argument("--key", metavar="FILE", type=Path, required=True, help="the private key")
+    verify = actions.add_parser("verify", help="check a bundle and its signature", allow_abbrev=False)
+    verify.add_argument("bundle", metavar="BUNDLE", type=Path)
+    verify.add_argument(
+        "--public-key", metavar="KEY", action="append", dest="trusted",
+        help="who may have signed it, as keygen shows it; may be given again (default: anybody, and it says who)",
+    )  # fmt: skip
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what is asked; exit code 0 done or good, 1 failed or not good (reason on stderr), 2 bad options."""
+    arguments = parser().parse_args(argv)
+
+    # Late, so that --help and bad options do not wait for the backend.
+    from model.bundle import BundleError, bundle_hashes
+    from model.signature import SignatureError, check_signature, public_key_text, sign
+    from model.signing_key import SigningKeyError, make_signing_key, read_signing_key
+
+    try:
+        if arguments.action == "keygen":
+            print(public_key_text(make_signing_key(arguments.key)))
+        elif arguments.action == "sign":
+            key = read_signing_key(arguments.key)
+            print(sign(arguments.bundle, *bundle_hashes(arguments.bundle), key))
+        else:
+            hashes = bundle_hashes(arguments.bundle)
+            signer = check_signature(arguments.bundle, *hashes, arguments.trusted)
+            print(f"content {hashes.content_hash}\ncard {hashes.card_hash}\nsigned by {signer}")
+    except (BundleError, SignatureError, SigningKeyError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or arguments.action}: {error.strerror or error}")
+    return 0
+
+
+def _fail(reason: str) -> int:
+    print(f"bouquet bundle: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
