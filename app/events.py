@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable
 from typing import Final
 
@@ -18,9 +17,6 @@ from app.job_ids import is_job_id
 from app.job_moments import read_event_id
 
 HEARTBEAT_SECONDS: Final = 15.0
-
-_STUCK_SECONDS: Final = 30.0
-"""After which a reader that takes nothing is given up. It may come back and go on."""
 
 _RETRY_MILLISECONDS: Final = 1000
 
@@ -52,7 +48,11 @@ async def open_stream(hub: EventHub, job_id: str, last_event_id: str | None) -> 
 
 
 class EventStream(Response):
-    """Sends a reader's events until it is ended, its connection is gone, or the server stops."""
+    """Sends a reader's events until it is ended, its connection is gone, or the server stops.
+
+    A connection that takes nothing is closed by app/http_protocol.py; its reader may come back and go on. A limit of
+    its own would end the stream with the connection still there, which uvicorn calls an error.
+    """
 
     media_type = sse.MEDIA_TYPE
 
@@ -75,16 +75,14 @@ class EventStream(Response):
 
     async def _write(self, send: Send) -> None:
         chunk, is_last = sse.retry(_RETRY_MILLISECONDS), False
-        with contextlib.suppress(TimeoutError):
-            while True:
-                message: Message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
-                async with asyncio.timeout(_STUCK_SECONDS):
-                    await send(message)
-                if is_last:
-                    return
-                chunk = await self._reader.take(HEARTBEAT_SECONDS)
-                is_last = self._reader.is_ended and self._reader.is_empty
-                chunk = chunk or (b"" if is_last else sse.HEARTBEAT)
+        while True:
+            message: Message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
+            await send(message)
+            if is_last:
+                return
+            chunk = await self._reader.take(HEARTBEAT_SECONDS)
+            is_last = self._reader.is_ended and self._reader.is_empty
+            chunk = chunk or (b"" if is_last else sse.HEARTBEAT)
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import http_protocol
+from app.event_hub import EventHub
+from app.event_reader import EventReader
+from app.events import EventStream
 from app.http_protocol import GuardedProtocol
 
 CHUNK = bytes(2**20)
@@ -42,7 +47,7 @@ class Endless:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Endless) -> AsyncIterator[tuple[str, int]]:
+async def serving(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, http=GuardedProtocol, log_config=None, lifespan="off"))
     task = asyncio.create_task(server.serve([listener]))
@@ -66,6 +71,37 @@ def test_who_does_not_read_his_answer_is_let_go(monkeypatch: pytest.MonkeyPatch)
             writer.close()
 
     asyncio.run(scenario())
+
+
+class Hub:
+    """Knows when its reader has left."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    def leave(self, job_id: str, reader: EventReader) -> None:
+        self.left.set()
+
+
+def test_a_reader_of_events_that_takes_nothing_is_let_go_without_a_word_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        events, hub = EventReader(), Hub()
+        async with serving(EventStream(cast("EventHub", hub), "a-job", events)) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            for seed in range(16):
+                events.give_preview(seed, CHUNK)
+            await asyncio.wait_for(hub.left.wait(), 30)
+            writer.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(scenario())
+    assert caplog.messages == []
 
 
 def test_who_reads_slowly_but_steadily_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
