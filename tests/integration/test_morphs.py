@@ -16,19 +16,35 @@ from PIL import Image
 
 from model.noise import noise_between
 from model.schedule import Schedule
-from tests.front_end import FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, SIZE, LightSampler, light_image
+from tests.shared_parts import SharedParts
 from tests.valkey_server import ValkeyServer
 from worker.protocol import GenerationRequest
 
 Pixels = npt.NDArray[np.uint8]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
+    with SharedParts(tmp_path_factory.mktemp("shared")) as parts:
+        yield parts
+
+
 @pytest.fixture
-def api(valkey: ValkeyServer, tmp_path: Path, store_folder: Path) -> Iterator[httpx.Client]:
-    with FrontEnd(tmp_path / "front", valkey.url, store_folder) as front_end:
-        yield front_end.api
+def valkey(shared: SharedParts) -> ValkeyServer:
+    shared.empty()
+    return shared.valkey
+
+
+@pytest.fixture
+def store_folder(shared: SharedParts) -> Path:
+    return shared.store
+
+
+@pytest.fixture
+def api(shared: SharedParts, valkey: ValkeyServer) -> httpx.Client:
+    return shared.front_end.api
 
 
 def frames(animation: bytes) -> list[Pixels]:
@@ -177,21 +193,11 @@ def test_a_flower_on_its_way_is_what_its_previews_show(
         (f"/images/{REVISION}-7to8at1of2-20.webp", 404, None),
     ],
 )
-def test_what_is_no_morph(shared_api: httpx.Client, address: str, status: int, field: str) -> None:
-    answer = shared_api.get(address)
+def test_what_is_no_morph(shared: SharedParts, address: str, status: int, field: str) -> None:
+    answer = shared.front_end.api.get(address)
     assert answer.status_code == status, answer.text
     if field is not None:
         assert [error["field"] for error in answer.json()["errors"]] == [field]
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("shared")
-    server = ValkeyServer(folder / "queue")
-    server.start()
-    with FrontEnd(folder / "front", server.url, folder / "images") as front_end:
-        yield front_end.api
-    server.close()
 
 
 def test_the_names_of_a_morph_do_not_depend_on_its_direction() -> None:
