@@ -32,25 +32,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; exit code 0 done or good, 1 failed or not good (reason on stderr), 2 bad options."""
     arguments = parser().parse_args(argv)
 
-    # Late, so that --help and bad options do not wait for the backend.
-    from model.bundle import BundleError, bundle_hashes
-    from model.signature import SignatureError, check_signature, public_key_text, sign
-    from model.signing_key import SigningKeyError, make_signing_key, read_signing_key
+    # Late, here and below, so that --help, bad options and keygen do not wait for the backend.
+    from model.signature import SignatureError, public_key_text
+    from model.signing_key import SigningKeyError, make_signing_key
 
     try:
         if arguments.action == "keygen":
             print(public_key_text(make_signing_key(arguments.key)))
-        elif arguments.action == "sign":
-            key = read_signing_key(arguments.key)
-            print(sign(arguments.bundle, *bundle_hashes(arguments.bundle), key))
-        else:
-            hashes = bundle_hashes(arguments.bundle)
-            signer = check_signature(arguments.bundle, *hashes, arguments.trusted)
-            print(f"content {hashes.content_hash}\ncard {hashes.card_hash}\nsigned by {signer}")
-    except (BundleError, SignatureError, SigningKeyError) as error:
+            return 0
+        return _sign_or_verify(arguments)
+    except (SignatureError, SigningKeyError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{error.filename or arguments.action}: {error.strerror or error}")
+
+
+def _sign_or_verify(arguments: argparse.Namespace) -> int:
+    from model.bundle import BundleError, bundle_hashes
+    from model.signature import check_signature, sign
+    from model.signing_key import read_signing_key
+
+    try:
+        hashes = bundle_hashes(arguments.bundle)
+    except BundleError as error:
+        return _fail(str(error))
+    if arguments.action == "sign":
+        print(sign(arguments.bundle, *hashes, read_signing_key(arguments.key)))
+    else:
+        signer = check_signature(arguments.bundle, *hashes, arguments.trusted)
+        print(f"content {hashes.content_hash}\ncard {hashes.card_hash}\nsigned by {signer}")
     return 0
 
 
