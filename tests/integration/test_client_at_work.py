@@ -21,21 +21,38 @@ import pytest
 from PIL import Image
 
 from app.cli import main
-from app.client import AsyncClient, Client, Done, JobEvent, Preview, Progress, Retries, Status
+from app.client import AsyncClient, Client, Done, InvalidRequestError, JobEvent, Preview, Progress, Retries, Status
 from app.schemas import JobStatus
 from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, SIZE, light_image
 from tests.processes import poll
+from tests.shared_parts import SharedParts
 from tests.valkey_server import ValkeyServer
 
 QUEUE_LIMIT = 700
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
+    with SharedParts(tmp_path_factory.mktemp("shared"), queue_limit=QUEUE_LIMIT) as parts:
+        yield parts
+
+
 @pytest.fixture
-def front_end(valkey: ValkeyServer, tmp_path: Path, store_folder: Path) -> Iterator[FrontEnd]:
-    with FrontEnd(tmp_path / "front", valkey.url, store_folder, queue_limit=QUEUE_LIMIT) as front_end:
-        yield front_end
+def valkey(shared: SharedParts) -> ValkeyServer:
+    shared.empty()
+    return shared.valkey
+
+
+@pytest.fixture
+def store_folder(shared: SharedParts) -> Path:
+    return shared.store
+
+
+@pytest.fixture
+def front_end(shared: SharedParts, valkey: ValkeyServer) -> FrontEnd:
+    return shared.front_end
 
 
 @pytest.fixture
@@ -94,6 +111,47 @@ def test_the_same_without_blocking(url: str, start_light_worker: StartWorker) ->
             assert (await client.cancel(long.id)).status is JobStatus.CANCELED
 
     asyncio.run(use())
+
+
+def test_a_morph_and_a_flower_on_its_way(url: str, start_light_worker: StartWorker) -> None:
+    start_light_worker()
+
+    async def use(client: AsyncClient) -> tuple[bytes, bytes]:
+        async with client:
+            return await client.morph(7, 9, frames=4, steps=5), await client.flower(7, steps=9, after=3)
+
+    with Client(url) as client:
+        animation, sketch = client.morph(7, 9, frames=4, steps=5), client.flower(7, steps=9, after=3)
+        assert asyncio.run(use(AsyncClient(url))) == (animation, sketch)
+        wishes = [job.request for job in client.jobs()]
+        assert [(wish.steps, wish.count, wish.toward, wish.after) for wish in wishes] == [
+            (9, 1, None, 3),
+            (5, 4, 9, None),
+        ]
+        with pytest.raises(InvalidRequestError, match="toward"):
+            client.morph(7, 7)
+    with Image.open(io.BytesIO(animation)) as image:
+        assert (image.format, getattr(image, "n_frames", 1)) == ("WEBP", 4)
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), light_image(7, 5))
+    with Image.open(io.BytesIO(sketch)) as image:
+        assert image.info["bouquet:after"] == "3"
+
+
+def test_the_command_fetches_a_morph(
+    url: str, tmp_path: Path, start_light_worker: StartWorker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_light_worker()
+    out = tmp_path / "new" / "way.webp"
+    how = ["--frames", "3", "--steps", "4", "--sampler", "multistep"]
+    assert main(["morph", "7", "9", "--server", url, "-o", str(out), *how]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    with Client(url) as client:
+        assert out.read_bytes() == client.morph(7, 9, frames=3, steps=4, sampler="multistep")
+        assert len(list(client.jobs())) == 1
+    assert main(["morph", "7", "7", "--server", url, "-o", str(out)]) == 1
+    assert capsys.readouterr().err.startswith("bouquet morph: toward: must be another seed")
+    assert main(["morph", "7", "9", "--server", url, "-o", str(tmp_path), *how]) == 1
+    assert f"--output {tmp_path} cannot be written" in capsys.readouterr().err
 
 
 def test_events_go_on_where_they_were_at_another_front_end(
@@ -235,4 +293,4 @@ def test_what_the_documentation_shows_runs(
             warnings.simplefilter("ignore", ResourceWarning)  # of files that only the collector closes
             exec(code, {})
             gc.collect()
-    assert {"flower.png", "5.png", "8.png"} <= {path.name for path in Path.cwd().iterdir()}
+    assert {"flower.png", "5.png", "8.png", "morph.webp"} <= {path.name for path in Path.cwd().iterdir()}
