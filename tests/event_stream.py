@@ -38,9 +38,16 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def watch(api: httpx.Client, job_id: str, last_event_id: str | None = None) -> Iterator[Event]:
-    """The events of a job; leaving the iterator closes the connection."""
+    """The events of a job; leaving the iterator closes the connection.
+
+    Each has a client of its own: the garbage collector may close an iterator that was left in the middle of another
+    request, whose pool of connections would then wait for itself.
+    """
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_event_id} if last_event_id else {})
-    with api.stream("GET", f"/jobs/{job_id}/events", headers=headers) as response:
+    with (
+        httpx.Client(base_url=api.base_url, headers=api.headers, timeout=api.timeout) as own,
+        own.stream("GET", f"/jobs/{job_id}/events", headers=headers) as response,
+    ):
         assert response.status_code == 200, response.read()
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-store"
