@@ -1,6 +1,6 @@
 """The dashboard and the alerts that ship are well formed, and lead to what to do.
 
-That the figures they name are told, tests/integration/test_operators.py sees at a service at work.
+That the figures they name are told, tests/integration/shared/test_operators.py sees at a service at work.
 """
 
 from __future__ import annotations

@@ -25,29 +25,11 @@ from tests.front_end import FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, SIZE, light_image
 from tests.processes import poll
-from tests.shared_parts import SharedParts
 from tests.valkey_server import ValkeyServer
 from worker.protocol import image_name, message_channel, watch_key
 
 StartFrontEnd = Callable[[], FrontEnd]
 STEP_SECONDS = 0.05
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    with SharedParts(tmp_path_factory.mktemp("shared")) as parts:
-        yield parts
-
-
-@pytest.fixture
-def valkey(shared: SharedParts) -> ValkeyServer:
-    shared.empty()
-    return shared.valkey
-
-
-@pytest.fixture
-def store_folder(shared: SharedParts) -> Path:
-    return shared.store
 
 
 @pytest.fixture
@@ -62,11 +44,6 @@ def start_front_end(valkey: ValkeyServer, tmp_path: Path, store_folder: Path) ->
     yield start
     for front_end in started:
         front_end.__exit__(None, None, None)
-
-
-@pytest.fixture
-def api(shared: SharedParts, valkey: ValkeyServer) -> httpx.Client:
-    return shared.front_end.api
 
 
 def submit(api: httpx.Client, **wish: int) -> str:

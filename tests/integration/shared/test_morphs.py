@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,32 +18,9 @@ from model.schedule import Schedule
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, SIZE, LightSampler, light_image
 from tests.shared_parts import SharedParts
-from tests.valkey_server import ValkeyServer
 from worker.protocol import GenerationRequest
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    with SharedParts(tmp_path_factory.mktemp("shared")) as parts:
-        yield parts
-
-
-@pytest.fixture
-def valkey(shared: SharedParts) -> ValkeyServer:
-    shared.empty()
-    return shared.valkey
-
-
-@pytest.fixture
-def store_folder(shared: SharedParts) -> Path:
-    return shared.store
-
-
-@pytest.fixture
-def api(shared: SharedParts, valkey: ValkeyServer) -> httpx.Client:
-    return shared.front_end.api
 
 
 def frames(animation: bytes) -> list[Pixels]:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +26,10 @@ from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, SIZE, light_image
 from tests.processes import poll
-from tests.shared_parts import SharedParts
 from tests.valkey_server import ValkeyServer
 
 QUEUE_LIMIT = 700
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    with SharedParts(tmp_path_factory.mktemp("shared"), queue_limit=QUEUE_LIMIT) as parts:
-        yield parts
-
-
-@pytest.fixture
-def valkey(shared: SharedParts) -> ValkeyServer:
-    shared.empty()
-    return shared.valkey
-
-
-@pytest.fixture
-def store_folder(shared: SharedParts) -> Path:
-    return shared.store
-
-
-@pytest.fixture
-def front_end(shared: SharedParts, valkey: ValkeyServer) -> FrontEnd:
-    return shared.front_end
+FRONT_END = {"queue_limit": QUEUE_LIMIT}
 
 
 @pytest.fixture

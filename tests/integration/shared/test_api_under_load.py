@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,30 +11,8 @@ from benchmarks.api_posts import post_steadily
 from benchmarks.api_readers import WHOLE, read_events
 from tests.front_end import FrontEnd
 from tests.integration.conftest import StartWorker
-from tests.shared_parts import SharedParts
-from tests.valkey_server import ValkeyServer
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    with SharedParts(tmp_path_factory.mktemp("shared"), queue_limit=2000) as parts:
-        yield parts
-
-
-@pytest.fixture
-def valkey(shared: SharedParts) -> ValkeyServer:
-    shared.empty()
-    return shared.valkey
-
-
-@pytest.fixture
-def store_folder(shared: SharedParts) -> Path:
-    return shared.store
-
-
-@pytest.fixture
-def front_end(shared: SharedParts, valkey: ValkeyServer) -> FrontEnd:
-    return shared.front_end
+FRONT_END = {"queue_limit": 2000}
 
 
 def port_of(front_end: FrontEnd) -> int:

@@ -20,34 +20,12 @@ from tests.front_end import ROOT, FrontEnd
 from tests.integration.conftest import StartWorker
 from tests.processes import poll
 from tests.serving import Serve
-from tests.shared_parts import SharedParts
 from tests.unit.project.test_dashboard import names_used
 from tests.valkey_server import ValkeyServer
 from worker.retention import Retention
 
 Figures = dict[str, Metric]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedParts]:
-    with SharedParts(tmp_path_factory.mktemp("shared"), log_format="json") as parts:
-        yield parts
-
-
-@pytest.fixture
-def valkey(shared: SharedParts) -> ValkeyServer:
-    shared.empty()
-    return shared.valkey
-
-
-@pytest.fixture
-def store_folder(shared: SharedParts) -> Path:
-    return shared.store
-
-
-@pytest.fixture
-def front_end(shared: SharedParts, valkey: ValkeyServer) -> FrontEnd:
-    return shared.front_end
+FRONT_END = {"log_format": "json"}
 
 
 @pytest.fixture
