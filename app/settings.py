@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.secret_file import SecretFileError, first_line, with_password_of
 
 PREFIX: Final = "BOUQUET_"
 
@@ -164,16 +165,15 @@ class Settings(BaseSettings):
             name: given[PREFIX + name.upper()] for name in cls.model_fields if given.get(PREFIX + name.upper())
         }
         values |= {name: value for name, value in overrides.items() if value is not None}
-        if (password_file := values.get("redis_password_file")) is not None:
-            if "redis_url" not in values:
-                raise SettingsError("BOUQUET_REDIS_PASSWORD_FILE: is for BOUQUET_REDIS_URL, which is not set.")
-            password = _first_line("BOUQUET_REDIS_PASSWORD_FILE", Path(password_file))
-            values["redis_url"] = _with_password(str(values["redis_url"]), password)
-        if (keys_file := values.get("api_keys_file")) is not None:
-            given_keys = values.get("api_keys", "")
-            values["api_keys"] = f"{given_keys},{_keys_in(Path(keys_file))}"
         try:
+            if (password_file := values.get("redis_password_file")) is not None:
+                values["redis_url"] = with_password_of(values.get("redis_url"), Path(password_file))
+            if (keys_file := values.get("api_keys_file")) is not None:
+                given_keys = values.get("api_keys", "")
+                values["api_keys"] = f"{given_keys},{_keys_in(Path(keys_file))}"
             return cls(**values)
+        except SecretFileError as error:
+            raise SettingsError(str(error)) from None
         except ValidationError as error:
             raise SettingsError("\n".join(_bad_values(error))) from None
 
@@ -192,30 +192,7 @@ def _bad_values(error: ValidationError) -> Iterable[str]:
         yield f"{name}: {'must be ' if problem['msg'].startswith('Input should be') else ''}{reason}."
 
 
-def _first_line(variable: str, path: Path) -> str:
-    """The secret in a file. Raises SettingsError, without showing anything that is in it."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"{variable}: {path} cannot be read: {reason}.") from None
-    if not lines or not lines[0].strip():
-        raise SettingsError(f"{variable}: {path} has an empty first line, where the secret should be.")
-    return lines[0].strip()
-
-
-def _with_password(url: str, password: str) -> str:
-    """The URL of a queue with the password in it. Raises SettingsError if it has another one."""
-    parts = urlsplit(url)
-    if parts.password is not None and unquote(parts.password) != password:
-        raise SettingsError(
-            "BOUQUET_REDIS_PASSWORD_FILE: BOUQUET_REDIS_URL has a password already; give one of the two."
-        )
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{place}"))
-
-
 def _keys_in(path: Path) -> str:
-    """The keys in a file, separated by commas. Raises SettingsError if there are none."""
-    _first_line("BOUQUET_API_KEYS_FILE", path)
+    """The keys in a file, separated by commas. Raises SecretFileError if there are none."""
+    first_line("BOUQUET_API_KEYS_FILE", path)
     return ",".join(path.read_text(encoding="utf-8").split("\n"))
