@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.serve_client import MeasuredRun
 from benchmarks.serve_figures import TickRecord, mean_fill, mean_step_seconds, tick_overhead
 from benchmarks.simulation_hardware import Hardware
+from benchmarks.subject import trajectory_rows
 from model.bundle import Bundle
 from model.sampling import Sampler
 
@@ -52,7 +53,7 @@ class BareSampler:
 
     def __init__(self, bundle: Bundle, slot_counts: Sequence[int]) -> None:
         self._sampler = Sampler(bundle)
-        self._rates = bundle.schedule.step_rates(1)[:, None]
+        self._rates = trajectory_rows(bundle, 0, 1)[:, None]
         self._images = {
             count: np.zeros((count, bundle.image_size, bundle.image_size, 3), np.float32) for count in slot_counts
         }

@@ -13,7 +13,7 @@ import httpx
 from benchmarks import report
 from benchmarks.eager import eager_steps
 from benchmarks.stack import Part, answers, embedded_queue, free_port, wait_until
-from benchmarks.subject import default_bundle
+from benchmarks.subject import default_bundle, trajectory_rows
 from benchmarks.timing import interleaved
 from model.noise import starting_noise
 from model.sampling import Sampler
@@ -59,7 +59,7 @@ def _measure(slots: int) -> None:
             def loop_eagerly() -> None:
                 for seed in itertools.islice(seeds, EAGER_IMAGES):
                     noise = starting_noise(seed, bundle.image_size)
-                    eager_steps(bundle, noise[None], bundle.schedule.step_rates(STEPS))
+                    eager_steps(bundle, noise[None], trajectory_rows(bundle, seed, STEPS))
 
             seconds = interleaved({"service": serve, "sampler": sample, "eager": loop_eagerly}, ROUNDS)
     rates = {"service": IMAGES / seconds["service"], "sampler": IMAGES / seconds["sampler"]}

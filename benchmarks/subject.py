@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle, default_bundle_path, load_bundle
+from model.classes import class_weights, with_class_weights
 from model.config import PRESETS
 from model.network import build_network
 
@@ -34,11 +35,19 @@ def reference_bundle(precision: str) -> Bundle:
         image_size=config.image_size,
         precision=precision,
         network=build_network(config.network, config.image_size, precision),
+        class_names=(),
+        class_counts=(),
+        guidance=1.0,
     )
 
 
 def step_inputs(bundle: Bundle, batch: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Noisy images [batch, s, s, 3] and the rates [1, batch, 5] of a step in the middle of a trajectory."""
+    """Noisy images [batch, s, s, 3] and what a step in the middle of a trajectory needs, [1, batch, 5 + classes]."""
     size = bundle.image_size
     images = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
-    return images, np.tile(bundle.schedule.step_rates(20)[10], (1, batch, 1))
+    return images, np.tile(trajectory_rows(bundle, 0, 20)[10], (1, batch, 1))
+
+
+def trajectory_rows(bundle: Bundle, seed: int, steps: int) -> npt.NDArray[np.float32]:
+    """What each step of a flower's way needs: [steps, 5 + classes]."""
+    return with_class_weights(bundle.schedule.step_rates(steps), class_weights(seed, bundle.class_counts))

@@ -79,6 +79,12 @@ class Bundle:
     network: keras.Model
     content_hash: str
     card: Card
+    class_names: tuple[str, ...] = ()
+    """Of the kinds of flower that the network can be told, in the order of their numbers."""
+    class_counts: tuple[int, ...] = ()
+    """Training photos of each, by which a seed's class is drawn."""
+    guidance: float = 1.0
+    """How far the prediction goes from that of no class to that of the row's class, and beyond: see ``guided``."""
 
     @property
     def revision(self) -> str:
@@ -103,6 +109,8 @@ class Bundle:
             "parameters": self.network.count_params(),
             "network": dataclasses.asdict(self.network_config),
             "schedule": self.schedule.to_json(),
+            "classes": list(self.class_names),
+            "guidance": self.guidance,
             "training_data": self.card.training_data,
             "recipe": self.card.recipe,
             "scores": self.card.scores,
@@ -125,6 +133,9 @@ def save_bundle(
     image_size: int,
     precision: str = "float32",
     card: Card | None = None,
+    class_names: tuple[str, ...] = (),
+    class_counts: tuple[int, ...] = (),
+    guidance: float = 1.0,
 ) -> str:
     """Write a bundle, whole or not at all, and return its content hash."""
     tensors = {
@@ -141,6 +152,8 @@ def save_bundle(
         "pixel_std": [float(value) for value in normaliser.std],
         "tensors": len(tensors),
     }
+    if network_config.classes:
+        model["classes"] = {"names": list(class_names), "counts": list(class_counts), "guidance": guidance}
     return _write(path, tensors, _canonical(model), card or Card())
 
 
@@ -189,6 +202,9 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
             raise ValueError("the weights do not have the shapes of the network")
         for variable, value in zip(network.variables, values, strict=True):
             variable.assign(value)
+        classes = model.get("classes", {"names": [], "counts": [], "guidance": 1.0})
+        if not len(classes["names"]) == len(classes["counts"]) == config.classes:
+            raise ValueError("the names and counts of its classes are not as many as its network can be told")
         return Bundle(
             name=model["name"],
             network_config=config,
@@ -199,6 +215,9 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
             network=network,
             content_hash=metadata["content_hash"],
             card=Card(**json.loads(metadata["card"])),
+            class_names=tuple(classes["names"]),
+            class_counts=tuple(classes["counts"]),
+            guidance=classes["guidance"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: made by another version of Bouquet, or damaged: {error}") from error

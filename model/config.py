@@ -42,6 +42,8 @@ class NetworkConfig:
     """Channels of an attention head, at most; a head more for each further 64."""
     prediction: Prediction = "noise"
     """What the network predicts of a noisy image."""
+    classes: int = 0
+    """Kinds of flower that the network can be told, beside the noise level; 0: it is told none."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1 or self.block_depth < 1 or self.patch_size < 1:
@@ -58,6 +60,11 @@ class NetworkConfig:
         for width in self.widths[len(self.widths) - self.attention_levels :]:
             if width % self.heads(width):
                 raise ValueError(f"width {width} cannot be shared among {self.heads(width)} attention heads evenly")
+        if self.classes < 0 or (self.classes and not self.embed_in_blocks):
+            raise ValueError(
+                f"classes must not be below 0 and, above it, needs embed_in_blocks, which tells the blocks of them; "
+                f"got {self.classes}"
+            )
         if self.prediction not in get_args(Prediction):
             raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {self.prediction!r}")
 
@@ -126,6 +133,9 @@ class TrainConfig:
     resize: Resize = "bilinear"
     """Antialiased filter by which photos are reduced; ``box`` keeps more detail than the reference's ``bilinear``."""
     precision: Precision = "float32"
+    class_drop: float = 0.15
+    """Share of the photos whose class the network is not told, so that it learns to do without (Ho and Salimans 2022,
+    classifier-free guidance); nothing where the network has no classes."""
     seed: int = 0
     """Of the weights, the data order, the noises and the diffusion times."""
     minutes: float | None = None
@@ -160,6 +170,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be in [0, 1), got {decay:g}")
         if self.min_snr is not None and (self.loss == "mae" or not 0.0 < self.min_snr < math.inf):
             raise ValueError(f"min_snr must be above 0 and needs the loss mse or huber, got {self.min_snr:g}")
+        if not 0.0 <= self.class_drop <= 1.0:
+            raise ValueError(f"class_drop must be in [0, 1], got {self.class_drop:g}")
         if not 0.0 <= self.decay_share <= 1.0:
             raise ValueError(f"decay_share must be in [0, 1], got {self.decay_share:g}")
         if self.minutes is not None and not 0.0 < self.minutes < math.inf:
@@ -187,7 +199,7 @@ class TrainConfig:
         return cls(**fields)
 
 
-_ADDED_LATER = ("attention_levels", "head_width", "prediction")
+_ADDED_LATER = ("attention_levels", "head_width", "prediction", "classes")
 
 
 def network_to_json(config: NetworkConfig) -> dict[str, Any]:
@@ -214,9 +226,12 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64": TrainConfig(),
     "flowers64-patch": TrainConfig(
         preset="flowers64-patch",
-        network=NetworkConfig(widths=(48, 80, 112, 160), patch_size=2, embed_in_blocks=True, prediction="velocity"),
-        # The last step leaves what noise there is in its input as blur: less of it than in the reference.
-        schedule=Schedule(max_signal_rate=0.99),
+        network=NetworkConfig(
+            widths=(48, 80, 112, 160), patch_size=2, embed_in_blocks=True, prediction="velocity", classes=102
+        ),
+        # The last step leaves what noise there is in its input as blur: less of it than in the reference. The first
+        # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.
+        schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         loss="mse",
         batch_size=32,
         epochs=40,

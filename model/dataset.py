@@ -6,18 +6,21 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32]
 
 TFDS_NAME = "oxford_flowers102"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 """Antialiased resize filters: ``bilinear`` is the reference's; ``box`` averages areas, which keeps more detail."""
 
+VALIDATION_FOLDERS = ("valid", "validation")
 VALIDATION_SHARE = 0.2
 """Of a folder that has no splits of its own."""
 
@@ -35,11 +38,19 @@ class Dataset:
     validation: dict[int, Pixels]
     skipped: tuple[str, ...]
     """Files that are no readable images, each with the reason."""
+    classes: tuple[str, ...] = ()
+    """Names of the kinds of flower, in the order of their numbers; empty where the photos are of none."""
+    train_labels: Labels | None = None
+    """The class of each photo, int32 [photos]; None where there are no classes."""
+    validation_labels: Labels | None = None
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the pixels of the largest size: tells whether two runs saw the same data."""
+    def fingerprint(self, with_labels: bool = False) -> str:
+        """SHA-256 over the pixels of the largest size, and the labels: tells whether two runs saw the same data."""
         size = max(self.train)
         digest = hashlib.sha256()
+        if with_labels:
+            for labels in (self.train_labels, self.validation_labels):
+                digest.update(b"" if labels is None else labels.tobytes())
         for photos in (self.train[size], self.validation[size]):
             digest.update(f"{photos.shape}".encode())
             digest.update(photos.tobytes())
@@ -61,23 +72,40 @@ def load_dataset(source: str, sizes: Iterable[int], resize: str = "bilinear") ->
     sizes = sorted(set(sizes))
     if source == "tfds":
         skipped: list[str] = []
-        train = _squares(_tfds_photos("[:80%]"), sizes, resize)
-        validation = _squares(_tfds_photos("[80%:]"), sizes, resize)
+        train, train_names = _squares(_tfds_photos("[:80%]"), sizes, resize)
+        validation, validation_names = _squares(_tfds_photos("[80%:]"), sizes, resize)
     else:
-        train_paths, validation_paths = _split(Path(source))
+        folder = Path(source)
+        train_paths, validation_paths = _split(folder)
         skipped = []
-        train = _squares(_opened(train_paths, skipped.append), sizes, resize)
-        validation = _squares(_opened(validation_paths, skipped.append), sizes, resize)
+        train, train_names = _squares(_opened(train_paths, folder, skipped.append), sizes, resize)
+        validation, validation_names = _squares(_opened(validation_paths, folder, skipped.append), sizes, resize)
     for name, photos in (("training", train), ("validation", validation)):
         if not len(photos[sizes[0]]):
             raise DatasetError(f"{source}: no readable {name} photos; {len(skipped)} files were skipped")
-    return Dataset(source, train, validation, tuple(skipped))
+    classes = tuple(sorted({*train_names, *validation_names}))
+    if "" in classes:
+        return Dataset(source, train, validation, tuple(skipped))
+    train_labels, validation_labels = (
+        np.array([classes.index(name) for name in names], np.int32) for names in (train_names, validation_names)
+    )
+    return Dataset(source, train, validation, tuple(skipped), classes, train_labels, validation_labels)
 
 
-def _squares(photos: Iterable[tuple[str, Image.Image]], sizes: Sequence[int], resize: str) -> dict[int, Pixels]:
-    """Every photo as a centred square of each size."""
+class _Photo(NamedTuple):
+    name: str
+    """For messages."""
+    class_name: str
+    """Empty where it is of no class."""
+    image: Image.Image
+
+
+def _squares(photos: Iterable[_Photo], sizes: Sequence[int], resize: str) -> tuple[dict[int, Pixels], list[str]]:
+    """Every photo as a centred square of each size, and the names of their classes."""
     squares: dict[int, list[Pixels]] = {size: [] for size in sizes}
-    for name, photo in photos:
+    class_names = []
+    for name, class_name, photo in photos:
+        class_names.append(class_name)
         side = min(photo.size)
         if side < sizes[-1]:
             raise DatasetError(
@@ -88,9 +116,10 @@ def _squares(photos: Iterable[tuple[str, Image.Image]], sizes: Sequence[int], re
         for size in sizes:
             square = photo.resize((size, size), FILTERS[resize], box=(left, top, left + side, top + side))
             squares[size].append(np.asarray(square))
-    return {
+    stacks = {
         size: np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8) for size, pixels in squares.items()
     }
+    return stacks, class_names
 
 
 def _split(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -98,7 +127,7 @@ def _split(folder: Path) -> tuple[list[Path], list[Path]]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder; give a folder of photos, or `tfds`")
     train = folder / "train"
-    for name in ("valid", "validation"):
+    for name in VALIDATION_FOLDERS:
         if train.is_dir() and (folder / name).is_dir():
             return _image_paths(train), _image_paths(folder / name)
     paths = sorted(_image_paths(folder), key=lambda path: _rank(path.relative_to(folder)))
@@ -120,7 +149,9 @@ def _image_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _opened(paths: Iterable[Path], skip: Callable[[str], None]) -> Iterator[tuple[str, Image.Image]]:
+def _opened(paths: Iterable[Path], source: Path, skip: Callable[[str], None]) -> Iterator[_Photo]:
+    """The photos that can be read; the folder of a photo names its class, unless it is a split or the source."""
+    splits = {source, *(source / name for name in ("train", *VALIDATION_FOLDERS))}
     for path in paths:
         try:
             with Image.open(path) as file:
@@ -128,10 +159,10 @@ def _opened(paths: Iterable[Path], skip: Callable[[str], None]) -> Iterator[tupl
         except Exception as error:  # the decoders raise whatever a broken file makes them stumble over
             skip(f"{path}: {error}")
             continue
-        yield str(path), photo
+        yield _Photo(str(path), "" if path.parent in splits else path.parent.name, photo)
 
 
-def _tfds_photos(part: str) -> Iterator[tuple[str, Image.Image]]:
+def _tfds_photos(part: str) -> Iterator[_Photo]:
     """A part of each official split, such as ``[:80%]``, by the slicing API."""
     try:
         import tensorflow_datasets as tfds
@@ -147,4 +178,5 @@ def _tfds_photos(part: str) -> Iterator[tuple[str, Image.Image]]:
             f"tfds: {TFDS_NAME} could not be fetched ({error}); try again, or give a folder of photos instead"
         ) from error
     for index, example in enumerate(tfds.as_numpy(photos)):
-        yield f"{TFDS_NAME} photo {index}", Image.fromarray(example["image"])
+        # Numbered from 1 in three digits, as the dataset's own files are.
+        yield _Photo(f"{TFDS_NAME} photo {index}", f"{example['label'] + 1:03d}", Image.fromarray(example["image"]))

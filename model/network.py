@@ -13,6 +13,9 @@ from model.config import NetworkConfig
 
 Tensor = Any
 
+CLASS_EMBEDDING = "class_embedding"
+"""Name of the layer that holds a vector for each class."""
+
 
 def sinusoidal_embedding(noise_variances: Tensor, dims: int, max_frequency: float) -> Tensor:
     """Sines and cosines of the noise variance (Vaswani et al. 2017), frequencies geometric from 1 to ``max_frequency``.
@@ -52,8 +55,10 @@ def build_network(
     """The U-Net for images of ``image_size`` x ``image_size`` pixels.
 
     Its inputs are noisy images [n, s, s, 3] (normalised: mean 0, variance 1) and noise variances [n, 1, 1, 1] in [0,
-    1]; its output is what the config says that it predicts, [n, s, s, 3], float32. With the default config it is the
-    network of the Keras DDIM example, whose zero-initialised last convolution makes an untrained network predict zero.
+    1], and class weights [n, classes] where the config has classes: a 1 for a row's class, all 0 for a row of no class,
+    anything between for a flower between classes. Its output is what the config says that it predicts, [n, s, s, 3],
+    float32. With the default config it is the network of the Keras DDIM example, whose zero-initialised last
+    convolution makes an untrained network predict zero.
     The weights have the same shapes at every image size.
 
     Args:
@@ -69,8 +74,11 @@ def build_network(
     noisy_images = keras.Input((image_size, image_size, 3), name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
     embedding = SinusoidalEmbedding(config.embedding_dims, config.embedding_max_frequency)(noise_variances)
+    inputs = [noisy_images, noise_variances]
+    if config.classes:
+        inputs.append(keras.Input((config.classes,), name="class_weights"))
     if config.embed_in_blocks:
-        build.condition_on(embedding)
+        build.condition_on(embedding, *inputs[2:])
 
     x = build.conv(config.widths[0], patch, strides=patch)(noisy_images)
     spread = layers.UpSampling2D(finest, interpolation="nearest", dtype=precision)(embedding)
@@ -95,7 +103,7 @@ def build_network(
     x = layers.Conv2D(3 * patch * patch, 1, kernel_initializer="zeros", dtype="float32")(x)
     if patch > 1:
         x = _patches_to_pixels(x, finest, patch)
-    return keras.Model([noisy_images, noise_variances], x, name="unet")
+    return keras.Model(inputs, x, name="unet")
 
 
 class _Builder:
@@ -114,10 +122,17 @@ class _Builder:
     def dense(self, width: int, **options: Any) -> layers.Layer:
         return layers.Dense(width, dtype=self.precision, **{"kernel_initializer": self._glorot(), **options})
 
-    def condition_on(self, embedding: Tensor) -> None:
-        """Let every block from now on be scaled and shifted by the noise level."""
+    def condition_on(self, embedding: Tensor, class_weights: Tensor | None = None) -> None:
+        """Let every block from now on be scaled and shifted by the noise level, and by the class if there is one."""
         width = 4 * self.config.widths[0]
-        self.noise_level = self.dense(width, activation="swish")(self.dense(width, activation="swish")(embedding))
+        told = self.dense(width, activation="swish")(embedding)
+        if class_weights is not None:
+            of_class = layers.Reshape((1, 1, width), dtype=self.precision)(
+                # Zero-initialised, so that training begins from the network without classes.
+                self.dense(width, use_bias=False, kernel_initializer="zeros", name=CLASS_EMBEDDING)(class_weights)
+            )
+            told = layers.Add(dtype=self.precision)([told, of_class])
+        self.noise_level = self.dense(width, activation="swish")(told)
 
     def block(self, x: Tensor, level: int) -> Tensor:
         """A residual block, and self-attention where the level has it."""

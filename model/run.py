@@ -35,6 +35,7 @@ from model.grid import image_grid
 from model.history import EpochRow, History
 from model.kid_watch import KidWatch
 from model.model_card import write_model_card
+from model.network import CLASS_EMBEDDING
 from model.network_plot import plot_network
 from model.normaliser import Normaliser
 from model.order import PhotoOrder
@@ -103,7 +104,12 @@ class Run:
         photos = len(dataset.train[config.image_size])
         self._order = PhotoOrder(photos, config.batch_size, config.repetitions, config.seed)
         self.budget = Budget(config, config.epochs * self._order.steps_per_epoch)
-        self._fingerprint = dataset.fingerprint()
+        self._check_classes()
+        classes = config.network.classes
+        self._class_names = dataset.classes if classes else ()
+        counts = np.bincount(dataset.train_labels, minlength=classes) if dataset.train_labels is not None else ()
+        self._class_counts = tuple(int(count) for count in counts) if classes else ()
+        self._fingerprint = dataset.fingerprint(with_labels=config.network.classes > 0)
         self._write_options()
 
         checkpoint, warnings = load_checkpoint(folder / "checkpoints")
@@ -120,7 +126,7 @@ class Run:
             self._state = _state_from(checkpoint, self._state)
             say(f"{folder}: going on from step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes in")
         elif begin_from:
-            self._state = _state_of(begin_from, config.network, self._state)
+            self._state = _state_of(begin_from, config.network, self._state, self._trainer.network)
             say(f"{folder}: beginning from the weights of {begin_from.name}, revision {begin_from.revision}")
 
     @property
@@ -183,7 +189,7 @@ class Run:
             [self.budget.learning_rate(step + k, fraction) for k, fraction in enumerate(fractions)], np.float32
         )
         rows = self._order.rows(step, count)
-        self._state, losses = self._trainer.train_steps(self._state, self._photos, rows, step, rates)
+        self._state, losses = self._trainer.train_steps(self._state, self._photos, rows, step, rates, self._labels)
         return Losses(ops.convert_to_numpy(losses.noise), ops.convert_to_numpy(losses.image)), count
 
     def _use_size(self, size: int) -> None:
@@ -194,6 +200,8 @@ class Run:
     def _begin_size(self, size: int) -> None:
         self._trainer = Trainer(self.config, size, self._normaliser, self._stage_schedule(size))
         self._photos = ops.convert_to_tensor(self.dataset.train[size])
+        labels = self.dataset.train_labels if self.config.network.classes else None
+        self._labels = None if labels is None else ops.convert_to_tensor(labels)
 
     def _stage_schedule(self, size: int) -> Schedule:
         """The schedule for a stage: a smaller image shows the same noise at a higher signal-to-noise ratio.
@@ -240,11 +248,17 @@ class Run:
     def _validation(self, second: bool = False) -> Losses:
         """Losses of an averaged network over all validation photos, with the same noises every time."""
         photos = self.dataset.validation[self._trainer.image_size]
+        labels = self.dataset.validation_labels if self.config.network.classes else None
         size = min(self.config.batch_size, len(photos))
         sums, count = np.zeros(2), 0
         for batch, start in enumerate(range(0, len(photos) - size + 1, size)):
+            part = slice(start, start + size)
             losses = self._trainer.validation_losses(
-                self._state, ops.convert_to_tensor(photos[start : start + size]), batch, second
+                self._state,
+                ops.convert_to_tensor(photos[part]),
+                batch,
+                second,
+                None if labels is None else ops.convert_to_tensor(labels[part]),
             )
             sums += [float(ops.convert_to_numpy(loss)) for loss in losses]
             count += 1
@@ -258,6 +272,14 @@ class Run:
             raise self._exploded("the weights are")
         checkpoint = Checkpoint(groups, dataclasses.asdict(self.progress))
         save_checkpoint(self.folder / "checkpoints", self.progress.step, checkpoint)
+
+    def _check_classes(self) -> None:
+        classes = self.config.network.classes
+        if classes and classes != len(self.dataset.classes):
+            raise RunError(
+                f"{self.dataset.source}: {len(self.dataset.classes)} classes of photos, but the network is to be told "
+                f"{classes}; give photos in a folder for each class, or another preset"
+            )
 
     def _exploded(self, what: str) -> RunError:
         return RunError(
@@ -280,6 +302,8 @@ class Run:
             normaliser=self._normaliser,
             image_size=self.config.image_size,
             card=self._card(scores, chosen),
+            class_names=self._class_names,
+            class_counts=self._class_counts,
         )
         self.history.plot()
         plot_network(self.config.network, self.config.image_size, self.folder / "model.png")
@@ -349,6 +373,8 @@ class Run:
             network=self._trainer.ema_network(self._state, second),
             content_hash="",
             card=Card(),
+            class_names=self._class_names,
+            class_counts=self._class_counts,
         )
 
     def _write_options(self) -> None:
@@ -390,22 +416,28 @@ def _state_from(checkpoint: Checkpoint, template: TrainState) -> TrainState:
     return TrainState(**groups)
 
 
-def _state_of(bundle: Bundle, config: NetworkConfig, template: TrainState) -> TrainState:
+def _state_of(bundle: Bundle, config: NetworkConfig, template: TrainState, network: keras.Model) -> TrainState:
     """The state before the first step, with a bundle's weights as weights and as averages.
+
+    A bundle without classes serves a network that has them: what it is told of them begins as nothing.
 
     Raises RunError where its network has another shape.
     """
-    if dataclasses.replace(bundle.network_config, prediction=config.prediction) != config:
+    classes = bundle.network_config.classes or config.classes
+    if dataclasses.replace(bundle.network_config, prediction=config.prediction, classes=classes) != config:
         raise RunError(
             f"begin_from: the network of {bundle.name} has another shape than that to be trained "
             f"({bundle.network_config}, not {config}); begin from a bundle of the same preset, or anew"
         )
-    values = {
-        "weights": bundle.network.trainable_variables,
-        "statistics": bundle.network.non_trainable_variables,
-    }
+    weights = [ops.convert_to_numpy(variable.value) for variable in bundle.network.trainable_variables]
+    if not bundle.network_config.classes:
+        for index, variable in enumerate(network.trainable_variables):
+            if variable.path.startswith(CLASS_EMBEDDING):
+                weights.insert(index, np.zeros(variable.shape, np.float32))
+    statistics = [ops.convert_to_numpy(variable.value) for variable in bundle.network.non_trainable_variables]
+    values = {"weights": weights, "statistics": statistics}
     begun = {
-        field: [ops.convert_to_tensor(ops.convert_to_numpy(variable.value)) for variable in variables]
+        field: [ops.convert_to_tensor(value) for value in variables]
         for field, held in template._asdict().items()
         for kind, variables in values.items()
         if held and field.endswith(kind)

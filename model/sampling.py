@@ -12,7 +12,8 @@ from keras import ops
 
 from model.backend import accelerated, compile_function
 from model.bundle import Bundle
-from model.diffusion import ddim_step
+from model.classes import class_weights, with_class_weights
+from model.diffusion import Network, ddim_step, guided
 from model.noise import starting_noise
 from model.schedule import RATE_COLUMNS, Rates, SamplerName
 
@@ -47,7 +48,8 @@ class Sampler:
                 return self._steps(constants[:split], constants[split:], *images_and_rates)
 
             images = (None, bundle.image_size, bundle.image_size, 3)
-            self._compiled_step = compile_function(step, [images, images, (None, RATE_COLUMNS)])
+            table = (None, RATE_COLUMNS + bundle.network_config.classes)
+            self._compiled_step = compile_function(step, [images, images, table])
             self._compiled_steps = compile_function(steps)
         else:
             compiled_step, compiled_steps = compile_function(self._step), compile_function(self._steps)
@@ -62,7 +64,8 @@ class Sampler:
         Args:
             noisy_images: float32 [n, s, s, 3], of numpy or the backend (then they stay on the device).
             last_images: those predicted in the step before, of the same kind; zeros before the first step.
-            rates: [k, n, 5], k at least 1; a row is one of ``Schedule.step_rates``.
+            rates: [k, n, 5 + classes], k at least 1; a row is one of ``Schedule.step_rates``, and the class weights
+                of its image where the network has classes.
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
@@ -99,19 +102,24 @@ class Sampler:
     def sample(self, seeds: Sequence[int], steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.uint8]:
         """The flowers of ``seeds`` at ``steps`` steps of a kind: uint8 [n, s, s, 3]."""
         noisy_images = np.stack([starting_noise(seed, self.bundle.image_size) for seed in seeds])
-        rates = np.repeat(self.bundle.schedule.step_rates(steps, sampler)[:, None], len(seeds), axis=1)
+        step_rates = self.bundle.schedule.step_rates(steps, sampler)
+        counts = self.bundle.class_counts
+        rates = np.stack([with_class_weights(step_rates, class_weights(seed, counts)) for seed in seeds], axis=1)
         pred_images = np.zeros_like(noisy_images)
-        for step_rates in rates:
-            noisy_images, pred_images = self.advance(noisy_images, pred_images, step_rates[None])
+        for step in rates:
+            noisy_images, pred_images = self.advance(noisy_images, pred_images, step[None])
         return self.to_uint8(pred_images)
 
     def _step(
         self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, table: Tensor
     ) -> tuple[Tensor, Tensor]:
-        def network(inputs: list[Tensor]) -> Tensor:
+        def unguided(inputs: list[Tensor]) -> Tensor:
             outputs, _ = self.bundle.network.stateless_call(weights, statistics, inputs, training=False)
             return outputs
 
+        network: Network = unguided
+        if self.bundle.network_config.classes:
+            network = guided(unguided, table[:, RATE_COLUMNS:], self.bundle.guidance)
         *columns, correction = [ops.reshape(table[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
         rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
         prediction = self.bundle.network_config.prediction

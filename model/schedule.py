@@ -39,11 +39,16 @@ class Schedule:
     ``log_snr_shift`` moves the whole curve towards signal (positive) or noise (negative) in log signal-to-noise ratio:
     ``ln 4`` shows an image of half the side at the same visible noise (Hoogeboom et al. 2023, simple diffusion, eq. 4).
     0, the default, is the reference schedule.
+
+    ``time_power`` above 1 dwells on the noisiest images, in training as in sampling: the angle then grows with ``1 - (1
+    - time) ** time_power``. There the coarse shapes and colours are decided, so that steps as long as elsewhere leave
+    them too much alike (docs/quality.md). 1, the default, is the reference schedule.
     """
 
     min_signal_rate: float = 0.02
     max_signal_rate: float = 0.95
     log_snr_shift: float = 0.0
+    time_power: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_signal_rate < self.max_signal_rate < 1.0:
@@ -51,12 +56,16 @@ class Schedule:
                 "a schedule needs 0 < min_signal_rate < max_signal_rate < 1, "
                 f"got {self.min_signal_rate} and {self.max_signal_rate}"
             )
+        if not 0.0 < self.time_power < math.inf:
+            raise ValueError(f"time_power must be above 0, got {self.time_power}")
         if not math.isfinite(self.log_snr_shift):
             raise ValueError(f"log_snr_shift must be finite, got {self.log_snr_shift}")
 
     def rates(self, times: Any, xp: Any = np) -> Rates:
         """The rates at diffusion times in [0, 1], of any shape; ``xp`` is what holds them: numpy or ``keras.ops``."""
         start, end = math.acos(self.max_signal_rate), math.acos(self.min_signal_rate)
+        if self.time_power != 1.0:
+            times = 1.0 - (1.0 - times) ** self.time_power
         angles = start + times * (end - start)
         signal, noise = xp.cos(angles), xp.sin(angles)
         if self.log_snr_shift:
@@ -88,8 +97,12 @@ class Schedule:
         return np.stack([signal[:-1], noise[:-1], signal[1:], noise[1:], corrections], axis=1).astype(np.float32)
 
     def to_json(self) -> dict[str, float]:
-        """The fields as a JSON object; ``Schedule(**value)`` is the way back."""
-        return asdict(self)
+        """The fields as a JSON object; ``Schedule(**value)`` is the way back.
+
+        ``time_power``, which the first bundles did not have, is left out where it changes nothing, so that the same
+        schedule has the same hash whichever version wrote it.
+        """
+        return {name: value for name, value in asdict(self).items() if name != "time_power" or value != 1.0}
 
 
 def _corrections(signal: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -101,7 +114,7 @@ def _corrections(signal: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]
 
     (the exact solution of which is that of Lu et al. 2022, DPM-Solver++, proposition 4.1, in another variable). With x
     as it was predicted last, for the whole of a step, that is DDIM. Here x goes on to change as it has done since the
-    step before, linearly in the angle, which in this schedule is the diffusion time; a step's integral is then exact.
+    step before, linearly in the angle; a step's integral is then exact.
     DPM-Solver++(2M) takes log(signal / noise) in place of the angle and errs more here (docs/quality.md).
     """
     angles = np.arctan2(noise, signal)

@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale-decay", action=argparse.BooleanOptionalAction)
     parser.add_argument("--min-snr", type=float, help="the most that an error in the image counts for, such as 5")
     parser.add_argument("--prediction", choices=get_args(Prediction), help="what the network predicts")
+    parser.add_argument("--class-drop", type=float, help="share of the photos whose class the network is not told")
     parser.add_argument("--ema", type=float)
     parser.add_argument("--second-ema", type=float, help="another average; the better of both is kept")
     parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)
@@ -89,6 +90,15 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
     return dataclasses.replace(preset, **given)
 
 
+def fit_classes(config: TrainConfig, dataset: Dataset, say: Callable[[str], None]) -> TrainConfig:
+    """The config with a network that is told as many classes as the photos have, if it is told any at all."""
+    classes = len(dataset.classes)
+    if not config.network.classes or config.network.classes == classes:
+        return config
+    say(f"{dataset.source}: {classes or 'no'} classes of photos, so the network is told {classes or 'none'}")
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, classes=classes))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; exit code 0 finished, 1 failed (reason on stderr), 2 bad options, 130 stopped and resumable."""
     options = parser()
@@ -118,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:
                 bar.say(f"skipped {skipped}")
+            config = fit_classes(config, dataset, bar.say)
             kid_watch = _kid_watch(arguments.kid, dataset, bar.say)
             run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch, begin_from)
             bar.begin(run.budget, run.progress)

@@ -23,6 +23,12 @@ Tensor = Any
 Tensors = list[Any]
 
 
+_SEEDS_PER_STEP = 16
+"""A step draws a few times, and each draw counts the seed up by one: so many keep the steps apart."""
+_CLASS_DRAWS = 8
+"""Where in a step's seeds the draws begin that tell whose class is dropped, so that the others are as without."""
+
+
 class TrainState(NamedTuple):
     """All that one training step hands to the next, as tensors of the backend; what a checkpoint keeps."""
 
@@ -85,11 +91,13 @@ class Trainer:
         rows: npt.NDArray[np.int32],
         step: int,
         learning_rates: npt.NDArray[np.float32],
+        labels: Tensor | None = None,
     ) -> tuple[TrainState, Losses]:
         """Train k steps in one compiled call.
 
         Args:
             photos: uint8 [photos, s, s, 3] on the device.
+            labels: int32 [photos], their classes, on the device; needed where the network has classes.
             rows: [k, batch], the photos of each step.
             step: number of steps trained before these, of the whole run.
             learning_rates: [k].
@@ -98,23 +106,25 @@ class Trainer:
             The new state, and the losses of each step, [k].
         """
         numbers = np.arange(step, step + len(rows))
-        # A step draws a few times, and each draw counts the seed up by one: 16 keeps the steps apart.
-        seeds = np.stack([np.full_like(numbers, self.config.seed), numbers * 16], axis=1)
+        seeds = np.stack([np.full_like(numbers, self.config.seed), numbers * _SEEDS_PER_STEP], axis=1)
         plan = [rows, ops.convert_to_tensor(seeds, self._random.state.dtype), learning_rates, self._decays(numbers)]
+        labels = self._labels(labels, len(photos))
         if len(rows) > 1 and keras.backend.backend() == "jax":
-            carry, losses = self._scan(list(state), photos, plan)
+            carry, losses = self._scan(list(state), photos, labels, plan)
             return TrainState(*carry), Losses(*losses)
         # TensorFlow's scan cannot carry tensors of different shapes; its steps are called one by one.
         step_losses = []
         for number in range(len(rows)):
-            state, losses = self._step(state, photos, *(part[number] for part in plan))
+            state, losses = self._step(state, photos, labels, *(part[number] for part in plan))
             step_losses.append(losses)
         return state, Losses(*(ops.stack(kind) for kind in zip(*step_losses, strict=True)))
 
-    def validation_losses(self, state: TrainState, photos: Tensor, batch: int, second: bool = False) -> Losses:
+    def validation_losses(
+        self, state: TrainState, photos: Tensor, batch: int, second: bool = False, labels: Tensor | None = None
+    ) -> Losses:
         """The averaged network's losses on one batch of photos, with noises drawn from the batch's number."""
-        seed = ops.convert_to_tensor([self.config.seed + 1, batch * 16], self._random.state.dtype)
-        return Losses(*self._validate(*_averages(state, second), photos, seed))
+        seed = ops.convert_to_tensor([self.config.seed + 1, batch * _SEEDS_PER_STEP], self._random.state.dtype)
+        return Losses(*self._validate(*_averages(state, second), photos, self._labels(labels, len(photos)), seed))
 
     def ema_network(self, state: TrainState, second: bool = False) -> keras.Model:
         """A float32 network with averaged weights, of the first average or the second: what is sampled and shipped."""
@@ -126,6 +136,14 @@ class Trainer:
             variable.assign(value)
         return network
 
+    def _labels(self, labels: Tensor | None, photos: int) -> Tensor:
+        """What the compiled functions are given: zeros, which they do not use, where there are no classes."""
+        if labels is None:
+            if self.config.network.classes:
+                raise ValueError("labels: the network has classes, so that it needs those of the photos")
+            return np.zeros(photos, np.int32)
+        return labels
+
     def _decays(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Of both averages at these steps of the run: [k, 2]."""
         second = self.config.ema if self.config.second_ema is None else self.config.second_ema
@@ -134,22 +152,30 @@ class Trainer:
             decays = np.minimum(decays, ((1.0 + numbers) / (10.0 + numbers))[:, None]).astype(np.float32)
         return decays
 
-    def _train_steps(self, carry: Tensors, photos: Tensor, plan: Tensors) -> tuple[Tensors, Tensors]:
+    def _train_steps(self, carry: Tensors, photos: Tensor, labels: Tensor, plan: Tensors) -> tuple[Tensors, Tensors]:
         """A compiled loop over the steps of ``plan``, each part of which holds one row a step."""
 
         def body(carry: Tensors, step: Tensors) -> tuple[Tensors, Tensors]:
-            state, losses = self._train_step(TrainState(*carry), photos, *step)
+            state, losses = self._train_step(TrainState(*carry), photos, labels, *step)
             return list(state), list(losses)
 
         return ops.scan(body, carry, plan)
 
     def _train_step(
-        self, state: TrainState, photos: Tensor, rows: Tensor, seed: Tensor, learning_rate: Tensor, decays: Tensor
+        self,
+        state: TrainState,
+        photos: Tensor,
+        labels: Tensor,
+        rows: Tensor,
+        seed: Tensor,
+        learning_rate: Tensor,
+        decays: Tensor,
     ) -> tuple[TrainState, Losses]:
         images = ops.take(photos, rows, axis=0)
         images, noises, rates = self._draw(images, seed, flip=self.config.flip)
+        conditions = self._conditions(ops.take(labels, rows, axis=0), seed)
         _, (losses, statistics), gradients = value_and_gradients(
-            self._loss, state.weights, state.statistics, images, noises, rates, True
+            self._loss, state.weights, state.statistics, images, noises, rates, conditions, True
         )
         weights, optimizer = self.optimizer.apply(state.weights, gradients, state.optimizer, learning_rate)
 
@@ -169,9 +195,12 @@ class Trainer:
             averages += [[], []]
         return TrainState(weights, statistics, optimizer, *averages), losses
 
-    def _validation_losses(self, weights: Tensors, statistics: Tensors, photos: Tensor, seed: Tensor) -> Losses:
+    def _validation_losses(
+        self, weights: Tensors, statistics: Tensors, photos: Tensor, labels: Tensor, seed: Tensor
+    ) -> Losses:
         images, noises, rates = self._draw(photos, seed, flip=False)
-        _, (losses, _) = self._loss(weights, statistics, images, noises, rates, False)
+        conditions = self._conditions(labels, None)
+        _, (losses, _) = self._loss(weights, statistics, images, noises, rates, conditions, False)
         return losses
 
     def _draw(self, photos: Tensor, seed: Tensor, flip: bool) -> tuple[Tensor, Tensor, Rates]:
@@ -186,14 +215,38 @@ class Trainer:
                 images = ops.where(mirrored, ops.flip(images, axis=2), images)
         return images, noises, self.schedule.rates(times, ops)
 
+    def _conditions(self, labels: Tensor, seed: Tensor | None) -> Tensors:
+        """The network's inputs beside the noisy images and their noise: class weights, or none."""
+        classes = self.config.network.classes
+        if not classes:
+            return []
+        class_weights = ops.one_hot(labels, classes, dtype="float32")
+        if seed is not None:
+            # Half-way to the seeds of the next step: ``_draw`` does not come so far.
+            with keras.StatelessScope(
+                state_mapping=[(self._random.state, seed + ops.convert_to_tensor([0, _CLASS_DRAWS], seed.dtype))]
+            ):
+                told = keras.random.uniform((labels.shape[0], 1), seed=self._random) >= self.config.class_drop
+            class_weights = class_weights * ops.cast(told, "float32")
+        return [class_weights]
+
     def _loss(
-        self, weights: Tensors, statistics: Tensors, images: Tensor, noises: Tensor, rates: Rates, training: bool
+        self,
+        weights: Tensors,
+        statistics: Tensors,
+        images: Tensor,
+        noises: Tensor,
+        rates: Rates,
+        conditions: Tensors,
+        training: bool,
     ) -> tuple[Tensor, tuple[Losses, Tensors]]:
         output, new_statistics = None, statistics
 
         def network(inputs: Tensors) -> Tensor:
             nonlocal output, new_statistics
-            output, new_statistics = self.network.stateless_call(weights, statistics, inputs, training=training)
+            output, new_statistics = self.network.stateless_call(
+                weights, statistics, [*inputs, *conditions], training=training
+            )
             return output
 
         kind, prediction = self.config.loss, self.config.network.prediction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -16,10 +17,13 @@ from model.schedule import Schedule
 TINY_IMAGE_SIZE = 16
 
 
-def make_tiny_bundle(path: Path, seed: int = 0) -> Path:
-    """Write a bundle with random weights, images of 16 x 16 pixels; another seed makes another content hash."""
-    config = PRESETS["tiny"]
-    network = build_network(config.network, TINY_IMAGE_SIZE, seed=None)
+def make_tiny_bundle(path: Path, seed: int = 0, classes: int = 0) -> Path:
+    """Write a bundle with random weights, images of 16 x 16 pixels; another seed makes another content hash.
+
+    With classes its network is told of so many, and guided by them.
+    """
+    network_config = dataclasses.replace(PRESETS["tiny"].network, embed_in_blocks=classes > 0, classes=classes)
+    network = build_network(network_config, TINY_IMAGE_SIZE, seed=None)
     # Drawn by numpy, so that every Keras backend gets the same bundle; the last convolution too, which begins at zero
     # (all flowers would be their bare starting noise), but small, or every pixel would end up black or white.
     random = np.random.default_rng(seed)
@@ -32,12 +36,15 @@ def make_tiny_bundle(path: Path, seed: int = 0) -> Path:
         path,
         name="tiny",
         network=network,
-        network_config=config.network,
+        network_config=network_config,
         # A milder schedule than that for training: an untrained network removes no noise, which at a signal rate of
         # 0.02 would be blown up fiftyfold, to nothing but black and white.
         schedule=Schedule(min_signal_rate=0.6),
         normaliser=Normaliser(np.array([0.5, 0.4, 0.3], np.float32), np.array([0.3, 0.25, 0.2], np.float32)),
         image_size=TINY_IMAGE_SIZE,
         card=Card(training_data={"source": "none: random weights for tests"}),
+        class_names=tuple(f"kind {number}" for number in range(classes)),
+        class_counts=tuple(range(1, classes + 1)),
+        guidance=1.5 if classes else 1.0,
     )
     return path

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model.schedule import RATE_COLUMNS, Schedule
+from model.classes import with_class_weights
+from model.schedule import Schedule
 from worker.protocol import SamplerName
 from worker.scheduler import Tick
 from worker.slot_array import Canvas, Parked, SlotArray, fresh_canvas
 from worker.starting_noises import StartingNoises
+from worker.told_classes import ToldClasses
 from worker.trajectory import ImageKey, Trajectory
 
 Tensor = Any
@@ -84,6 +86,7 @@ class Engine:
         image_size: int,
         slot_counts: Sequence[int],
         step_counts: Sequence[int] = (1,),
+        class_counts: Sequence[int] = (),
     ) -> None:
         """Makes an engine with empty slots; nothing is compiled before `warm_up`.
 
@@ -93,6 +96,7 @@ class Engine:
             image_size: side of the images in pixels.
             slot_counts: batch sizes to compile.
             step_counts: numbers of steps a tick may have; 1 must be among them.
+            class_counts: of the bundle; by them each image's class is drawn, which the network is told.
         """
         self._sampler = sampler
         self._schedule = schedule
@@ -102,6 +106,8 @@ class Engine:
         self._noises = StartingNoises(image_size, _NOISES_A_SLOT * self.slot_counts[-1])
         self._array = SlotArray(image_size, self.slot_counts, self._noises)
         self._rates: dict[tuple[int, SamplerName], npt.NDArray[np.float32]] = {}
+        self._told_classes = ToldClasses(class_counts)
+        self._still = with_class_weights(np.array(_STANDING_STILL, np.float32), np.zeros(len(class_counts), np.float32))
         self._step_seconds: dict[int, float] = {}
 
     def warm_up(self) -> dict[int, float]:
@@ -113,7 +119,8 @@ class Engine:
         for slot_count in self.slot_counts:
             canvas = self._own_canvas(slot_count)
             for steps in self.step_counts:
-                rates = np.repeat(self._rates_of(steps)[:, None], slot_count, axis=1)
+                rows = self._rows_of(ImageKey(_OWN_IMAGE.seed, steps), 0, steps)
+                rates = np.repeat(rows[:, None], slot_count, axis=1)
                 try:
                     _wait(*self._sampler.advance(*canvas, rates))
                     seconds = min(self._time_of(canvas, rates) for _ in range(_MEASUREMENTS))
@@ -180,20 +187,17 @@ class Engine:
         return [pixels[slots[trajectory]] for trajectory in trajectories]
 
     def _tick_rates(self, tick: Tick) -> npt.NDArray[np.float32]:
-        """Each row's own rates: [steps, slots, 5]. Those of empty slots leave what is there as it is."""
-        rates = np.empty((tick.steps, len(tick.rows), RATE_COLUMNS), np.float32)
+        """Each row's own: [steps, slots, 5 + classes]. Those of empty slots leave what is there as it is."""
+        rates = np.empty((tick.steps, len(tick.rows), len(self._still)), np.float32)
         for slot, row in enumerate(tick.rows):
-            if row is None:
-                rates[:, slot] = _STANDING_STILL
-            else:
-                whole = self._rates_of(row.key.steps, row.key.sampler)
-                rates[:, slot] = whole[row.position : row.position + tick.steps]
+            rates[:, slot] = self._still if row is None else self._rows_of(row.key, row.position, tick.steps)
         return rates
 
-    def _rates_of(self, steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.float32]:
-        if (steps, sampler) not in self._rates:
-            self._rates[steps, sampler] = self._schedule.step_rates(steps, sampler)
-        return self._rates[steps, sampler]
+    def _rows_of(self, key: ImageKey, position: int, steps: int) -> npt.NDArray[np.float32]:
+        """What so many steps of an image need, from a position on: [steps, 5 + classes]."""
+        if (whole := self._rates.get((key.steps, key.sampler))) is None:
+            whole = self._rates[key.steps, key.sampler] = self._schedule.step_rates(key.steps, key.sampler)
+        return with_class_weights(whole[position : position + steps], self._told_classes.of(key))
 
     def _advance_one_by_one(
         self, tick: Tick, rates: npt.NDArray[np.float32], cause: Exception
@@ -211,13 +215,13 @@ class Engine:
                     failures.append(Failure(row, error))
         if failures:
             try:
-                self._advance_alone(fresh_canvas(_OWN_IMAGE, self._image_size), self._rates_of(1))
+                self._advance_alone(fresh_canvas(_OWN_IMAGE, self._image_size), self._rows_of(_OWN_IMAGE, 0, 1))
             except Exception as error:
                 raise EngineError(f"The network computes nothing any more: {error}") from cause
         return Canvas(*map(keras.ops.convert_to_tensor, canvas)), tuple(failures)
 
     def _advance_alone(self, canvas: Canvas, rates: npt.NDArray[np.float32]) -> Canvas:
-        """The canvas of one image [s, s, 3] with its rates [steps, 5], in the smallest batch that is compiled."""
+        """The canvas of one image [s, s, 3] with its rows [steps, 5 + classes], in the smallest compiled batch."""
         slot_count = self.slot_counts[0]
         images = Canvas(*(np.repeat(image[None], slot_count, axis=0) for image in canvas))
         advanced = self._sampler.advance(*images, np.repeat(rates[:, None], slot_count, axis=1))

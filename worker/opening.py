@@ -50,7 +50,12 @@ def open_workshop(
     on_gpu = has_accelerator()
     slot_counts = choose_slot_counts(settings.slots, on_gpu)
     engine = make_engine(
-        make_sampler(bundle), bundle.schedule, bundle.image_size, slot_counts, _GPU_STEP_COUNTS if on_gpu else (1,)
+        make_sampler(bundle),
+        bundle.schedule,
+        bundle.image_size,
+        slot_counts,
+        _GPU_STEP_COUNTS if on_gpu else (1,),
+        bundle.class_counts,
     )
     seconds = engine.warm_up()
     _return_memory()

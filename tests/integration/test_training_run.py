@@ -210,6 +210,33 @@ def test_a_run_begins_with_the_weights_of_another_bundle(whole, tmp_path):
     run_in(tmp_path, config, begin_from=ancestor)
 
 
+def test_a_network_that_is_told_classes_may_begin_from_one_that_is_not(tmp_path):
+    network = NetworkConfig((8,), 1, embed_in_blocks=True)
+    first, _ = train(tmp_path / "first", dataclasses.replace(CONFIG, network=network))
+    ancestor = load_bundle(first.bundle_path)
+    config = dataclasses.replace(CONFIG, network=dataclasses.replace(network, classes=2), learning_rate=1e-12)
+    data = dataclasses.replace(
+        dataset(),
+        classes=("light", "dark"),
+        train_labels=np.arange(24, dtype=np.int32) % 2,
+        validation_labels=np.zeros(5, np.int32),
+    )
+    run, _ = train(tmp_path / "second", config, data=data, begin_from=ancestor)
+    bundle = load_bundle(run.bundle_path)
+    assert (bundle.class_names, bundle.class_counts) == (("light", "dark"), (12, 12))
+    weights = [np.asarray(variable.value) for variable in bundle.network.trainable_variables]
+    told = next(k for k, variable in enumerate(bundle.network.trainable_variables) if "class" in variable.path)
+    np.testing.assert_allclose(weights.pop(told), 0.0, atol=1e-6)
+    for ours, theirs in zip(weights, ancestor.network.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, np.asarray(theirs.value), atol=1e-6)
+
+
+def test_photos_of_other_classes_than_the_network_is_told_are_refused(tmp_path):
+    config = dataclasses.replace(CONFIG, network=NetworkConfig((8,), 1, embed_in_blocks=True, classes=2))
+    with pytest.raises(RunError, match="0 classes of photos"):
+        run_in(tmp_path, config)
+
+
 def test_a_bundle_of_another_shape_is_refused_to_begin_from(whole, tmp_path):
     with pytest.raises(RunError, match=r"begin_from.*shape"):
         run_in(

@@ -22,6 +22,7 @@ NETWORKS = {
         "float32",
     ),
     "with attention, in bfloat16": (NetworkConfig((16, 32), 1, attention_levels=1, head_width=16), "mixed_bfloat16"),
+    "told of classes, guided": (NetworkConfig((16, 48), 1, patch_size=2, embed_in_blocks=True, classes=5), "float32"),
     "in bfloat16": (NetworkConfig((16,), 1, patch_size=2, embed_in_blocks=True), "mixed_bfloat16"),
 }
 
@@ -45,6 +46,9 @@ def sampler(request):
             network=network,
             content_hash="",
             card=Card(),
+            class_names=tuple("abcde"[: config.classes]),
+            class_counts=(3,) * config.classes,
+            guidance=1.5,
         )
     )
 
@@ -55,10 +59,16 @@ LAST_IMAGES = IMAGES[::-1] * 0.5
 RATES = np.stack([Schedule().step_rates(MOST, ("ddim", "multistep")[row % 2])[row] for row in range(MOST)])[None]
 
 
+def told(sampler, rates):
+    """The rates with class weights behind, where the network has classes; between two classes on some rows."""
+    weights = np.random.default_rng(1).dirichlet((0.3,) * 5, MOST).astype(np.float32)
+    return np.concatenate([rates, weights[None, :, : sampler.bundle.network_config.classes]], axis=2)
+
+
 def advanced(sampler, rows):
     """Both outputs for these of the images: float32 [2, rows, s, s, 3]."""
     rows = list(rows)
-    images = sampler.advance(IMAGES[rows], LAST_IMAGES[rows], RATES[:, rows])
+    images = sampler.advance(IMAGES[rows], LAST_IMAGES[rows], told(sampler, RATES)[:, rows])
     return np.stack([ops.convert_to_numpy(part) for part in images])
 
 
@@ -89,6 +99,6 @@ def test_rows_that_share_a_call_of_fixed_size_have_their_own_results(sampler, al
 
 def test_a_batch_that_is_on_the_device_may_stay_there(sampler, alone):
     on_device = [ops.convert_to_tensor(images[[0, 7]]) for images in (IMAGES, LAST_IMAGES)]
-    noisy, _ = sampler.advance(*on_device, RATES[:, [0, 7]])
+    noisy, _ = sampler.advance(*on_device, told(sampler, RATES)[:, [0, 7]])
     assert keras.ops.is_tensor(noisy)
     np.testing.assert_array_equal(ops.convert_to_numpy(noisy)[1], alone[7][0])

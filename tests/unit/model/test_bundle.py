@@ -12,6 +12,7 @@ from keras import ops
 from safetensors.numpy import save_file
 
 from model.bundle import Bundle, BundleError, Card, default_bundle_path, load_bundle, replace_card, save_bundle
+from model.classes import class_of
 from model.sampling import Sampler
 from tests.bundles import make_tiny_bundle
 
@@ -34,6 +35,7 @@ def changed(path: Path, tmp_path: Path, change) -> Path:
 
 def save_again(bundle: Bundle, path: Path, **changes) -> str:
     names = ("name", "network", "network_config", "schedule", "normaliser", "image_size", "precision", "card")
+    names += ("class_names", "class_counts", "guidance")
     fields = {name: getattr(bundle, name) for name in names}
     return save_bundle(path, **{**fields, **changes})
 
@@ -64,6 +66,26 @@ def test_a_bundle_says_what_its_network_predicts(path, tmp_path):
     assert other.network_config.prediction == "velocity"
     assert other.description()["network"]["prediction"] == "velocity"
     assert (Sampler(bundle).sample([7], 3) != Sampler(other).sample([7], 3)).any()
+
+
+def test_a_bundle_knows_its_classes_and_its_guidance(tmp_path):
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3))
+    assert (bundle.class_names, bundle.class_counts) == (("kind 0", "kind 1", "kind 2"), (1, 2, 3))
+    assert json.loads(json.dumps(bundle.description()))["classes"] == ["kind 0", "kind 1", "kind 2"]
+    flower = Sampler(bundle).sample([7], 3)
+    for change in ({"guidance": 3.0}, {"class_counts": (9, 0, 0)}, {"class_counts": (0, 0, 9)}):
+        assert save_again(bundle, tmp_path / "other.safetensors", **change) != bundle.content_hash
+        other = load_bundle(tmp_path / "other.safetensors")
+        if class_of(7, other.class_counts) != class_of(7, bundle.class_counts) or "guidance" in change:
+            assert (Sampler(other).sample([7], 3) != flower).any()
+    assert save_again(bundle, tmp_path / "same.safetensors") == bundle.content_hash
+
+
+def test_a_bundle_without_counts_for_its_classes_is_refused(tmp_path):
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3))
+    save_again(bundle, tmp_path / "other.safetensors", class_counts=(1, 2))
+    with pytest.raises(BundleError, match="classes"):
+        load_bundle(tmp_path / "other.safetensors")
 
 
 def test_the_description_is_json_and_names_the_revision(path):

@@ -1,5 +1,6 @@
 """Photos from folders and from TFDS."""
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -18,6 +19,39 @@ def test_the_splits_of_a_folder_are_kept(tmp_path):
     assert dataset.validation[16].shape == (3, 16, 16, 3)
     assert dataset.train[16].dtype == np.uint8
     assert dataset.skipped == ()
+
+
+def test_the_folder_of_a_photo_names_its_class(tmp_path):
+    for split, roses, lilies in (("train", 3, 2), ("valid", 1, 2)):
+        paint_folder(tmp_path / split / "rose", roses)
+        paint_folder(tmp_path / split / "lily", lilies)
+    dataset = load_dataset(str(tmp_path), [16])
+    assert dataset.classes == ("lily", "rose")
+    assert dataset.train_labels.tolist() == [0, 0, 1, 1, 1]
+    assert dataset.validation_labels.tolist() == [0, 0, 1]
+    assert dataset.train_labels.dtype == np.int32
+
+
+def test_a_skipped_photo_has_no_label(tmp_path):
+    for split in ("train", "valid"):
+        paint_folder(tmp_path / split / "rose", 1)
+        paint_folder(tmp_path / split / "lily", 2)
+    (tmp_path / "train" / "lily" / "flower-000.png").write_bytes(b"not a photo")
+    assert load_dataset(str(tmp_path), [16]).train_labels.tolist() == [0, 1]
+
+
+def test_photos_outside_of_any_folder_are_of_no_class(tmp_path):
+    paint_folder(tmp_path / "lily", 5)
+    paint_folder(tmp_path, 5, first_seed=5)
+    dataset = load_dataset(str(tmp_path), [16])
+    assert (dataset.classes, dataset.train_labels, dataset.validation_labels) == ((), None, None)
+
+
+def test_other_labels_are_other_data_to_those_who_use_them(tmp_path):
+    dataset = load_dataset(str(paint_folder(tmp_path / "lily", 9).parent), [8])
+    other = dataclasses.replace(dataset, train_labels=dataset.train_labels + 1)
+    assert other.fingerprint() == dataset.fingerprint()
+    assert other.fingerprint(with_labels=True) != dataset.fingerprint(with_labels=True)
 
 
 def test_one_folder_is_split_80_to_20_always_in_the_same_way(tmp_path):
@@ -172,10 +206,13 @@ def test_tfds_gives_80_percent_of_each_official_split():
             for k in range(part.from_ or 0, part.to or lengths[part.splitname])
         ]
         images = np.stack([np.full((20, 30, 3), number, np.uint8) for number in numbers])
-        return tf.data.Dataset.from_tensor_slices({"image": images})
+        return tf.data.Dataset.from_tensor_slices({"image": images, "label": np.array(numbers) % 7})
 
     with tfds.testing.mock_data(as_dataset_fn=as_dataset):
         dataset = load_dataset("tfds", [16])
     train, validation = (set(photos[16][:, 0, 0, 0].tolist()) for photos in (dataset.train, dataset.validation))
     assert train == {*range(8), *range(10, 26), *range(30, 54)}
     assert validation == set(range(60)) - train
+    assert dataset.classes == tuple(f"{label + 1:03d}" for label in range(7))
+    assert dataset.train_labels.tolist() == (dataset.train[16][:, 0, 0, 0] % 7).tolist()
+    assert dataset.validation_labels.tolist() == (dataset.validation[16][:, 0, 0, 0] % 7).tolist()

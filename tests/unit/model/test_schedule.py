@@ -71,6 +71,27 @@ def test_rates_that_make_no_schedule_are_refused(arguments, named):
         Schedule(*arguments)
 
 
+@pytest.mark.parametrize("power", [1.5, 2.0])
+def test_a_power_dwells_on_the_noisiest_and_keeps_the_ends(power):
+    angles = [np.arctan2(*reversed(Schedule(time_power=p).rates(TIMES))) for p in (1.0, power)]
+    np.testing.assert_allclose(angles[0][[0, -1]], angles[1][[0, -1]], atol=1e-12)
+    steps = np.diff(angles[1])
+    assert (np.diff(steps) < 0).all(), "each step towards noise is smaller than the one before"
+    np.testing.assert_allclose(Schedule(time_power=power).step_rates(1), Schedule().step_rates(1), atol=1e-7)
+
+
+def test_a_power_that_bends_nothing_is_not_told():
+    assert "time_power" not in Schedule().to_json()
+    bent = Schedule(time_power=2.0)
+    assert Schedule(**bent.to_json()) == bent
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, math.inf, math.nan])
+def test_a_power_that_is_none_is_refused(power):
+    with pytest.raises(ValueError, match="time_power"):
+        Schedule(time_power=power)
+
+
 def test_an_infinite_shift_is_refused():
     with pytest.raises(ValueError, match="log_snr_shift"):
         Schedule(log_snr_shift=math.inf)
@@ -91,11 +112,11 @@ def test_too_few_multisteps_are_ddim(steps):
     np.testing.assert_array_equal(Schedule().step_rates(steps, "multistep"), Schedule().step_rates(steps))
 
 
-@pytest.mark.parametrize("shift", [0.0, 1.0])
+@pytest.mark.parametrize(("shift", "power"), [(0.0, 1.0), (1.0, 1.0), (0.0, 2.0)])
 @pytest.mark.parametrize("steps", [4, 20, 1000])
-def test_a_multistep_integrates_an_image_that_changes_linearly_in_the_angle(steps, shift):
+def test_a_multistep_integrates_an_image_that_changes_linearly_in_the_angle(steps, shift, power):
     """Held to the integral of its docstring, on an image of one number, summed up numerically."""
-    schedule = Schedule(log_snr_shift=shift)
+    schedule = Schedule(log_snr_shift=shift, time_power=power)
     rates = schedule.step_rates(steps, "multistep")
     np.testing.assert_array_equal(rates[:, :4], schedule.step_rates(steps)[:, :4])
     assert rates[0, 4] == 0.0

@@ -8,7 +8,7 @@ from keras import ops
 
 from model.config import PRESETS, NetworkConfig
 from model.normaliser import Normaliser
-from model.schedule import Rates
+from model.schedule import Rates, Schedule
 from model.trainer import Trainer
 from tests.photos import paint_flower
 
@@ -88,12 +88,50 @@ def test_the_weighted_error_of_the_velocities_is_what_is_trained_on(photos):
     state, angles = trainer.initial_state(), np.full((4, 1, 1, 1), 0.25, np.float32)
     rates = Rates(*map(ops.convert_to_tensor, (np.cos(angles), np.sin(angles))))
     images, noises = np.random.default_rng(0).normal(size=(2, 4, 16, 16, 3)).astype(np.float32)
-    value, (losses, _) = trainer._loss(state.weights, state.statistics, images, noises, rates, False)
+    value, (losses, _) = trainer._loss(state.weights, state.statistics, images, noises, rates, [], False)
     # The untrained network says zero, so the error is the velocity itself; SNR 15.3, of which 5 counts.
     velocities = np.cos(angles) * noises - np.sin(angles) * images
     snr = 1.0 / np.tan(0.25) ** 2
     assert float(value) == pytest.approx((velocities**2).mean() * 5.0 / (snr + 1.0), rel=1e-4)
     assert float(losses.noise) == pytest.approx(((np.cos(angles) * velocities) ** 2).mean(), rel=1e-3)
+
+
+CLASSES = NetworkConfig((8,), 1, embed_in_blocks=True, prediction="velocity", classes=2)
+LABELS = np.arange(24, dtype=np.int32) % 2
+
+
+def black_and_white():
+    """Black photos of class 0 and white ones of class 1: nothing but the class tells what is below the noise."""
+    return np.stack([np.full((16, 16, 3), 255 * label, np.uint8) for label in LABELS])
+
+
+def test_a_network_learns_what_it_is_told_of_classes():
+    photos, losses = black_and_white(), {}
+    for drop in (0.0, 1.0):
+        config = dataclasses.replace(CONFIG, network=CLASSES, loss="mse", class_drop=drop, ema=0.5)
+        trainer = Trainer(config, 16, Normaliser.of(photos), Schedule(0.005, 0.1))
+        state = trainer.initial_state()
+        for call in range(20):
+            state, _ = trainer.train_steps(state, photos, ROWS, 6 * call, np.full(6, 1e-2, np.float32), LABELS)
+        losses[drop] = float(trainer.validation_losses(state, photos, 0, labels=LABELS).image)
+    assert losses[0.0] < 0.5 * losses[1.0]
+
+
+def test_a_network_with_classes_needs_labels(photos):
+    trainer = Trainer(dataclasses.replace(CONFIG, network=CLASSES), 16, Normaliser.of(PHOTOS))
+    with pytest.raises(ValueError, match="labels"):
+        trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+
+
+def test_whose_class_is_dropped_changes_no_other_draw(photos):
+    """The untrained network says zero whatever it is told, so that the losses tell the noises and times apart."""
+    losses = []
+    for network, drop in ((dataclasses.replace(CLASSES, classes=0), 0.0), (CLASSES, 0.0), (CLASSES, 0.9)):
+        trainer = Trainer(dataclasses.replace(CONFIG, network=network, class_drop=drop), 16, Normaliser.of(PHOTOS))
+        labels = LABELS if network.classes else None
+        _, loss = trainer.train_steps(trainer.initial_state(), photos, ROWS[:1], 3, RATES[:1], labels)
+        losses.append(float(ops.convert_to_numpy(loss.image)[0]))
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_two_averages_each_have_their_decay(photos):

@@ -4,10 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from model.bundle import Bundle
+from model.bundle import Bundle, load_bundle
+from model.classes import class_of, class_weights, class_weights_between, with_class_weights
 from model.noise import noise_between, starting_noise
 from model.sampling import Sampler
 from model.schedule import Schedule
+from tests.bundles import make_tiny_bundle
 from worker.engine import Engine, Pixels
 from worker.protocol import SAMPLERS, GenerationRequest, SamplerName
 from worker.scheduler import Scheduler
@@ -16,9 +18,21 @@ from worker.trajectory import ImageKey, Trajectory
 SLOT_COUNTS = (1, 2, 4, 8)
 
 
+@pytest.fixture(scope="module", params=[0, 3], ids=["without classes", "with classes, guided"])
+def tiny_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    path = tmp_path_factory.mktemp("bundle") / "tiny.safetensors"
+    return load_bundle(make_tiny_bundle(path, classes=request.param))
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny_bundle: Bundle) -> Sampler:
+    return Sampler(tiny_bundle)
+
+
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Bundle, sampler: Sampler) -> Engine:
-    engine = Engine(sampler, tiny_bundle.schedule, tiny_bundle.image_size, SLOT_COUNTS)
+    bundle = tiny_bundle
+    engine = Engine(sampler, bundle.schedule, bundle.image_size, SLOT_COUNTS, class_counts=bundle.class_counts)
     engine.warm_up()
     return engine
 
@@ -83,7 +97,13 @@ def test_a_crowded_mixed_batch_gives_everyones_own_bits(
 def test_a_row_has_the_same_floats_in_a_batch_of_any_size(tiny_bundle: Bundle, sampler: Sampler, count: int) -> None:
     """Stricter than pixels, whose rounding to 8 bits would hide most differences."""
     images = np.stack([starting_noise(seed, tiny_bundle.image_size) for seed in range(count)])
-    rates = np.stack([tiny_bundle.schedule.step_rates(steps, "multistep")[-1] for steps in range(1, count + 1)])
+    counts, schedule = tiny_bundle.class_counts, tiny_bundle.schedule
+    rates = np.stack(
+        [
+            with_class_weights(schedule.step_rates(seed + 1, "multistep")[-1], class_weights(seed, counts))
+            for seed in range(count)
+        ]
+    )
     last_images = images * 0.5
     together = [np.asarray(array) for array in sampler.advance(images, last_images, rates[None])]
     for row in range(count):
@@ -97,7 +117,7 @@ def test_a_row_has_the_same_floats_in_a_batch_of_any_size(tiny_bundle: Bundle, s
 def test_a_morph_and_a_flower_on_its_way_have_their_own_bits_too(
     engine: Engine, sampler: Sampler, tiny_bundle: Bundle, kind: SamplerName
 ) -> None:
-    morph = GenerationRequest(6, 900, 5, kind, toward=31)
+    morph = GenerationRequest(6, 900, 5, kind, toward=32)
     looks = [GenerationRequest(6, 900, 1, kind, after=after) for after in (1, 3, 5)]
     crowd = Crowd(engine, 0.0)
     for number, request in enumerate([morph, *looks, GenerationRequest(9, 1, 4)]):
@@ -106,21 +126,26 @@ def test_a_morph_and_a_flower_on_its_way_have_their_own_bits_too(
     while crowd.scheduler.jobs:
         crowd.tick()
 
-    def way(noise: npt.NDArray[np.float32]) -> list[Pixels]:
+    counts = tiny_bundle.class_counts
+    if counts:
+        assert class_of(900, counts) != class_of(32, counts), "a morph within one class shows less"
+
+    def way(noise: npt.NDArray[np.float32], told: npt.NDArray[np.float32]) -> list[Pixels]:
         images, predicted, seen = noise[None], np.zeros_like(noise[None]), []
-        for rates in tiny_bundle.schedule.step_rates(6, kind):
+        for rates in with_class_weights(tiny_bundle.schedule.step_rates(6, kind), told):
             images, predicted = sampler.advance(images, predicted, rates[None, None])
             seen.append(sampler.to_uint8(predicted)[0])
         return seen
 
     frames = [crowd.done[key] for key in morph.image_keys]
     for part, frame in enumerate(frames):
-        noise = noise_between(900, 31, part, 4, tiny_bundle.image_size)
-        np.testing.assert_array_equal(frame, way(noise)[-1], err_msg=f"{part}")
-    np.testing.assert_array_equal([frames[0], frames[-1]], sampler.sample([900, 31], 6, kind))
+        noise = noise_between(900, 32, part, 4, tiny_bundle.image_size)
+        told = class_weights_between(900, 32, part, 4, counts)
+        np.testing.assert_array_equal(frame, way(noise, told)[-1], err_msg=f"{part}")
+    np.testing.assert_array_equal([frames[0], frames[-1]], sampler.sample([900, 32], 6, kind))
     for look in looks:
         assert look.after is not None
-        expected = way(starting_noise(900, tiny_bundle.image_size))[look.after - 1]
+        expected = way(starting_noise(900, tiny_bundle.image_size), class_weights(900, counts))[look.after - 1]
         np.testing.assert_array_equal(crowd.done[look.image_keys[0]], expected)
 
 
@@ -132,7 +157,8 @@ def test_the_images_differ_at_all(sampler: Sampler) -> None:
 
 
 def test_rows_that_nobody_has_stay_as_they_are(tiny_bundle: Bundle, sampler: Sampler) -> None:
-    engine = Engine(sampler, Schedule(), tiny_bundle.image_size, (4,))
+    counts = tiny_bundle.class_counts
+    engine = Engine(sampler, Schedule(), tiny_bundle.image_size, (4,), class_counts=counts)
     scheduler = Scheduler((4,), step_seconds=lambda slots: 0.001)
     scheduler.enter("short", [ImageKey(1, 1)])
     scheduler.enter("long", [ImageKey(2, 100)])
