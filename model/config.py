@@ -136,6 +136,8 @@ class TrainConfig:
     class_drop: float = 0.15
     """Share of the photos whose class the network is not told, so that it learns to do without (Ho and Salimans 2022,
     classifier-free guidance); nothing where the network has no classes."""
+    guidance: float = 1.0
+    """Of the bundle and of the sample grids, see ``model.diffusion.guided``: trains nothing."""
     seed: int = 0
     """Of the weights, the data order, the noises and the diffusion times."""
     minutes: float | None = None
@@ -170,6 +172,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be in [0, 1), got {decay:g}")
         if self.min_snr is not None and (self.loss == "mae" or not 0.0 < self.min_snr < math.inf):
             raise ValueError(f"min_snr must be above 0 and needs the loss mse or huber, got {self.min_snr:g}")
+        if not 0.0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance must not be below 0, got {self.guidance:g}")
         if not 0.0 <= self.class_drop <= 1.0:
             raise ValueError(f"class_drop must be in [0, 1], got {self.class_drop:g}")
         if not 0.0 <= self.decay_share <= 1.0:
@@ -233,6 +237,7 @@ PRESETS: dict[str, TrainConfig] = {
         # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         loss="mse",
+        guidance=2.5,
         batch_size=32,
         epochs=40,
         warmup_steps=200,
@@ -258,9 +263,10 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64-xl": TrainConfig(
         preset="flowers64-xl",
         network=NetworkConfig(
-            widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity"
+            widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
-        schedule=Schedule(max_signal_rate=0.99),
+        schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
+        guidance=2.5,
         epochs=160,
         loss="mse",
         min_snr=5.0,

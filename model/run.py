@@ -49,7 +49,17 @@ GRID_SEEDS = range(32)
 GRID_COLUMNS = 8
 
 CHANGEABLE = frozenset(
-    {"minutes", "epochs", "stages", "learning_rate", "warmup_steps", "decay_share", "precision", "sample_steps"}
+    {
+        "minutes",
+        "epochs",
+        "stages",
+        "learning_rate",
+        "warmup_steps",
+        "decay_share",
+        "precision",
+        "sample_steps",
+        "guidance",
+    }
 )
 """Options that a resumed run may be given anew; any other makes it another run."""
 
@@ -304,6 +314,7 @@ class Run:
             card=self._card(scores, chosen),
             class_names=self._class_names,
             class_counts=self._class_counts,
+            guidance=self.config.guidance,
         )
         self.history.plot()
         plot_network(self.config.network, self.config.image_size, self.folder / "model.png")
@@ -375,6 +386,7 @@ class Run:
             card=Card(),
             class_names=self._class_names,
             class_counts=self._class_counts,
+            guidance=self.config.guidance,
         )
 
     def _write_options(self) -> None:

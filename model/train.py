@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-snr", type=float, help="the most that an error in the image counts for, such as 5")
     parser.add_argument("--prediction", choices=get_args(Prediction), help="what the network predicts")
     parser.add_argument("--class-drop", type=float, help="share of the photos whose class the network is not told")
+    parser.add_argument("--guidance", type=float, help="of the bundle: how far to go towards the class, and beyond")
     parser.add_argument("--ema", type=float)
     parser.add_argument("--second-ema", type=float, help="another average; the better of both is kept")
     parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)

@@ -19,9 +19,9 @@ def test_the_reference_is_trained_better_with_the_same_network():
 
 def test_a_run_from_before_there_were_these_options_is_read_as_by_default():
     before = json.loads(json.dumps(TrainConfig().to_json()))
-    for name in ("min_snr", "second_ema"):
+    for name in ("min_snr", "second_ema", "class_drop", "guidance"):
         del before[name]
-    for name in ("attention_levels", "head_width", "prediction"):
+    for name in ("attention_levels", "head_width", "prediction", "classes"):
         del before["network"][name]
     assert TrainConfig.from_json(before) == TrainConfig()
 
@@ -29,7 +29,7 @@ def test_a_run_from_before_there_were_these_options_is_read_as_by_default():
 def test_networks_are_written_as_before_there_were_these_options():
     written = network_to_json(NetworkConfig())
     assert written == network_to_json(NetworkConfig(attention_levels=0, head_width=64, prediction="noise"))
-    assert not {"attention_levels", "head_width", "prediction"} & written.keys()
+    assert not {"attention_levels", "head_width", "prediction", "classes"} & written.keys()
     config = PRESETS["flowers64-xl"].network
     assert network_from_json(json.loads(json.dumps(network_to_json(config)))) == config
 
@@ -76,6 +76,10 @@ def test_json_is_the_way_back(preset):
         ({"ema": -0.1}, "ema"),
         ({"decay_share": math.nan}, "decay_share"),
         ({"warmup_steps": -1}, "warmup_steps"),
+        ({"class_drop": 1.1}, "class_drop"),
+        ({"class_drop": math.nan}, "class_drop"),
+        ({"guidance": -0.5}, "guidance"),
+        ({"guidance": math.inf}, "guidance"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
         ({"stages": (Stage(64, math.nan),)}, "stages"),
@@ -104,6 +108,8 @@ def test_bad_values_are_named(change, named):
         {"embedding_dims": 2},
         {"embedding_max_frequency": 0.0},
         {"embedding_max_frequency": math.nan},
+        {"classes": -1},
+        {"classes": 3},  # without embed_in_blocks, there is nothing that could tell of them
         {"attention_levels": -1},
         {"attention_levels": 5},
         {"head_width": 0},

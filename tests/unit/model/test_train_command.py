@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from model.config import PRESETS, NetworkConfig, Stage
-from model.train import DEFAULT_DECAY_SHARE, main, parser, resolve
+from model.dataset import Dataset
+from model.train import DEFAULT_DECAY_SHARE, fit_classes, main, parser, resolve
 
 NEEDED = ["--data", "photos", "--out", "runs/x"]
 
@@ -27,12 +29,25 @@ def test_options_take_the_place_of_the_presets():
     options = "--epochs 3 --stages 32:0.25,64:0.75 --batch-size 16 --flip --precision mixed_bfloat16 --loss mse"
     options += " --resize box --learning-rate 0.002 --warmup-steps 10 --decay-share 0.2 --weight-decay 0.01"
     options += " --no-scale-decay --ema 0.99 --second-ema 0.999 --ema-warmup --seed 5 --min-snr 5 --prediction velocity"
+    options += " --class-drop 0.3 --guidance 2"
     assert resolved(*options.split()) == dataclasses.replace(
         PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
         precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
         weight_decay=0.01, scale_decay=False, ema=0.99, second_ema=0.999, ema_warmup=True, seed=5, min_snr=5.0,
-        network=NetworkConfig(prediction="velocity"),
+        network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=2.0,
     )  # fmt: skip
+
+
+def test_the_network_is_told_as_many_classes_as_the_photos_have():
+    photos = {8: np.zeros((2, 8, 8, 3), np.uint8)}
+    for classes in ((), ("lily", "rose")):
+        said = []
+        dataset = Dataset("roses", photos, photos, (), classes)
+        config = fit_classes(PRESETS["flowers64-patch"], dataset, said.append)
+        assert config.network == dataclasses.replace(PRESETS["flowers64-patch"].network, classes=len(classes))
+        assert said[0].startswith("roses: no classes" if not classes else "roses: 2 classes")
+        assert fit_classes(PRESETS["flowers64"], dataset, said.append) == PRESETS["flowers64"]
+        assert len(said) == 1
 
 
 def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
