@@ -145,6 +145,14 @@ def test_parts_wait_for_a_healthy_queue_and_are_given_time_to_stop() -> None:
     assert int(services["worker"]["stop_grace_period"].rstrip("s")) > drain + 5
 
 
+def test_a_bundle_of_ones_own_can_be_mounted_and_named() -> None:
+    worker = compose()["services"]["worker"]
+    mount = next(volume for volume in worker["volumes"] if "BUNDLES_FOLDER" in volume)
+    assert mount.endswith(":/var/lib/bouquet/bundles:ro")
+    assert {"BOUQUET_BUNDLE", "BOUQUET_BUNDLE_PUBLIC_KEYS"} <= worker["environment"].keys()
+    assert "/var/lib/bouquet/bundles/" in (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
 def test_only_this_host_is_served_unless_told_otherwise() -> None:
     ports = [port for service in compose()["services"].values() for port in service.get("ports", [])]
     assert ports == ["${BIND_ADDRESS:-127.0.0.1}:${PORT:-8000}:8000", "127.0.0.1:${GRAFANA_PORT:-3000}:3000"]
@@ -161,7 +169,8 @@ def test_a_worker_has_the_gpus_but_where_there_is_none() -> None:
 
 def test_the_files_that_are_mounted_exist() -> None:
     mounts = [volume for service in compose()["services"].values() for volume in service["volumes"]]
-    sources = [volume.split(":")[0] for volume in mounts]
+    # A folder that can be chosen stands there as ${NAME:-default}.
+    sources = [re.sub(r"^\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0] for volume in mounts]
     assert [source for source in sources if source.startswith("./") and not (ROOT / source).exists()] == []
     assert {source for source in sources if not source.startswith("./")} == compose()["volumes"].keys()
 
