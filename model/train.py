@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import json
 import math
 import signal
 import sys
@@ -37,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
         "--preset", choices=sorted(PRESETS), default="flowers64", help="the recipe (default %(default)s)"
     )
     parser.add_argument("--data", required=True, help="folder of photos, or tfds for Oxford Flowers 102 through TFDS")
+    parser.add_argument(
+        "--class-names", type=Path, metavar="FILE", help='JSON object with names for the folders, {"001": "rose"}'
+    )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder, such as runs/reference")
     parser.add_argument(
         "--begin-from", type=Path, metavar="BUNDLE", help="begin with its weights, in place of random ones"
@@ -91,6 +95,26 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
     return dataclasses.replace(preset, **given)
 
 
+def _read_names(path: Path | None) -> dict[str, str]:
+    """Names by folder. Raises ValueError that says what is wrong with the file."""
+    if path is None:
+        return {}
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON ({error})") from None
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name for name in names.values()):
+        raise ValueError(f'{path}: must be a JSON object with a name for each folder, as in {{"001": "rose"}}')
+    return names
+
+
+def _named(dataset: Dataset, names: dict[str, str]) -> Dataset:
+    """The dataset with other names for its classes; those without one keep theirs."""
+    return dataclasses.replace(dataset, classes=tuple(names.get(name, name) for name in dataset.classes))
+
+
 def fit_classes(config: TrainConfig, dataset: Dataset, say: Callable[[str], None]) -> TrainConfig:
     """The config with a network that is told as many classes as the photos have, if it is told any at all."""
     classes = len(dataset.classes)
@@ -122,6 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.progress_bar import ProgressBar
     from model.run import Run, RunError
 
+    try:
+        class_names = _read_names(arguments.class_names)
+    except ValueError as error:
+        options.error(f"--class-names: {error}")
     stop = _StopFlag()
     with ProgressBar() as bar:
         try:
@@ -129,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:
                 bar.say(f"skipped {skipped}")
+            dataset = _named(dataset, class_names)
             config = fit_classes(config, dataset, bar.say)
             kid_watch = _kid_watch(arguments.kid, dataset, bar.say)
             run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch, begin_from)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from model.classes import class_of
 from worker.png import encode_png, is_whole_png, reproduction_metadata
 from worker.previews import Shot
 from worker.protocol import ImageRecord, Preview
@@ -32,12 +33,21 @@ _FIRST_PAUSE = 0.2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServedBundle:
-    """What images say of the bundle they come from: name, content hash, revision, and their side in pixels."""
+    """What images say of the bundle they come from: name, content hash, revision, and their side in pixels.
+
+    Where its network is told of kinds of flowers, also their names, and by which counts a seed's is drawn.
+    """
 
     name: str
     content_hash: str
     revision: str
     image_size: int
+    class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+
+    def kind_of(self, seed: int) -> str:
+        """What kind of flower a seed grows into; empty where the network is told none."""
+        return self.class_names[class_of(seed, self.class_counts)] if self.class_names else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,7 +200,13 @@ class ImageWriter:
         if key.form == "webp":
             return encode_webp(pixels)
         metadata = reproduction_metadata(
-            self._bundle.name, self._bundle.content_hash, key.seed, key.steps, key.sampler, key.after
+            self._bundle.name,
+            self._bundle.content_hash,
+            key.seed,
+            key.steps,
+            key.sampler,
+            key.after,
+            self._bundle.kind_of(key.seed),
         )
         return encode_png(pixels, metadata)
 

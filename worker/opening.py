@@ -60,7 +60,14 @@ def open_workshop(
     seconds = engine.warm_up()
     _return_memory()
     scheduler = make_scheduler(engine.slot_counts, engine.step_counts, step_seconds=engine.step_seconds)
-    served = ServedBundle(bundle.name, bundle.content_hash, bundle.revision, bundle.image_size)
+    served = ServedBundle(
+        bundle.name,
+        bundle.content_hash,
+        bundle.revision,
+        bundle.image_size,
+        bundle.class_names,
+        bundle.class_counts,
+    )
     if isinstance(store, DirectoryStore):
         store.sweep()
     rates = ", ".join(f"{count}: {1000 * step / count:.1f} ms" for count, step in seconds.items())

@@ -19,11 +19,18 @@ _END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 def reproduction_metadata(
-    bundle_name: str, bundle_hash: str, seed: int, steps: int, sampler: SamplerName = "ddim", after: int = 0
+    bundle_name: str,
+    bundle_hash: str,
+    seed: int,
+    steps: int,
+    sampler: SamplerName = "ddim",
+    after: int = 0,
+    kind: str = "",
 ) -> dict[str, str]:
     """The text chunks of an image: the bundle's name and hash, seed, steps, sampler and the software's version.
 
-    One that is not finished says after how many of its steps it is (`after`; 0: it is finished).
+    One that is not finished says after how many of its steps it is (`after`; 0: it is finished); one of a bundle that
+    knows kinds of flowers of what kind it is.
     """
     metadata = {
         "Software": _software(),
@@ -33,7 +40,11 @@ def reproduction_metadata(
         "bouquet:steps": str(steps),
         "bouquet:sampler": sampler,
     }
-    return metadata | {"bouquet:after": str(after)} if after else metadata
+    if after:
+        metadata["bouquet:after"] = str(after)
+    if kind:
+        metadata["bouquet:kind"] = kind
+    return metadata
 
 
 @functools.cache

@@ -21,7 +21,7 @@ StartWorker = Callable[..., WorkerProcess]
 def tiny_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.bundles import make_tiny_bundle
 
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.safetensors")
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.safetensors", classes=3)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from model.bundle import Bundle, load_bundle
+from model.classes import class_of
 from model.sampling import Sampler
 from tests.processes import poll
 from tests.valkey_server import ValkeyServer
@@ -121,6 +122,8 @@ def test_jobs_of_all_lengths_give_everyones_own_images(
             assert image.bytes == len(data)
             alone = sampler.sample([image.seed], steps)[0]
             np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), alone)
+            kind = bundle.class_names[class_of(image.seed, bundle.class_counts)]
+            assert read_metadata(data)["bouquet:kind"] == kind
 
 
 def test_the_same_request_gives_the_same_bytes_computed_anew_or_not(house: House, jobs: Jobs) -> None:

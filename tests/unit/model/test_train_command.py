@@ -50,6 +50,16 @@ def test_the_network_is_told_as_many_classes_as_the_photos_have():
         assert len(said) == 1
 
 
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"001": 7}', '{"001": ""}'])
+def test_names_that_cannot_be_read_are_told(content, tmp_path, capsys):
+    path = tmp_path / "names.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        main([*NEEDED, "--class-names", str(path)])
+    assert f"--class-names: {path}" in capsys.readouterr().err
+
+
 def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
     assert resolved("--minutes", "5").decay_share == DEFAULT_DECAY_SHARE
     assert resolved("--minutes", "5", "--decay-share", "0").decay_share == 0.0

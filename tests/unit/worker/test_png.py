@@ -21,6 +21,11 @@ def test_an_image_names_the_sampler_it_comes_from() -> None:
     assert reproduction_metadata("flowers64", "ab" * 32, 7, 20, "multistep")["bouquet:sampler"] == "multistep"
 
 
+def test_an_image_names_its_kind_where_there_is_one() -> None:
+    assert reproduction_metadata("flowers64", "ab" * 32, 7, 20, kind="sunflower")["bouquet:kind"] == "sunflower"
+    assert "bouquet:kind" not in reproduction_metadata("flowers64", "ab" * 32, 7, 20)
+
+
 def test_the_pixels_are_kept() -> None:
     import io
 
