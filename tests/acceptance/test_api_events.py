@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 
 import httpx
 import numpy as np
@@ -15,7 +16,11 @@ from tests.event_stream import statuses, watch
 def test_a_flower_blooms_before_the_eyes_of_who_watches(api: httpx.Client) -> None:
     job = api.post("/generate", json={"steps": 500, "seed": 4242, "count": 3}).json()
     events = list(watch(api, job["id"]))
-    assert statuses(events) in (["queued", "running", "succeeded"], ["running", "succeeded"])
+    seen = statuses(events)
+    if "ACCEPTANCE_URL" in os.environ:
+        # A running service, whose workers may be killed meanwhile (tests/many_hosts.py): then the job begins again.
+        seen = seen[-2:]
+    assert seen in (["queued", "running", "succeeded"], ["running", "succeeded"])
     assert events[-1].name == "done"
     images = {image["seed"]: image for image in events[-1].data["images"]}
     assert events[-1].data == api.get(f"/jobs/{job['id']}").json()
