@@ -10,7 +10,8 @@ import numpy.typing as npt
 from keras import ops
 
 from model.bundle import Bundle
-from model.diffusion import Network, ddim_step, guided
+from model.diffusion import Network, ddim_step
+from model.guidance import guided
 from model.schedule import RATE_COLUMNS, Rates
 
 
@@ -22,16 +23,17 @@ def eager_steps(
     pred_images = images
     for row in step_rates:
         *columns, correction = (ops.full((len(noisy_images), 1, 1, 1), rate) for rate in row[:RATE_COLUMNS])
+        rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
         network: Network = functools.partial(bundle.network, training=False)
         if bundle.network_config.classes:
             class_weights = ops.convert_to_tensor(np.tile(row[RATE_COLUMNS:], (len(noisy_images), 1)))
-            network = guided(network, class_weights, bundle.guidance)
+            network = guided(network, class_weights, rates.signal, bundle.guidance, ops)
         images, pred_images = ddim_step(
             network,
             images,
             pred_images,
-            Rates(*columns[:2]),
-            Rates(*columns[2:]),
+            rates,
+            next_rates,
             correction,
             bundle.network_config.prediction,
         )

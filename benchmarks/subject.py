@@ -10,6 +10,7 @@ import numpy.typing as npt
 from model.bundle import Bundle, default_bundle_path, load_bundle
 from model.classes import class_weights, with_class_weights
 from model.config import PRESETS
+from model.guidance import Guidance
 from model.network import build_network
 
 
@@ -37,7 +38,7 @@ def reference_bundle(precision: str) -> Bundle:
         network=build_network(config.network, config.image_size, precision),
         class_names=(),
         class_counts=(),
-        guidance=1.0,
+        guidance=Guidance(),
     )
 
 

@@ -27,6 +27,7 @@ from safetensors.numpy import save
 
 from model.atomic import write_atomically
 from model.config import NetworkConfig, network_from_json, network_to_json
+from model.guidance import Guidance
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.schedule import Schedule
@@ -83,8 +84,7 @@ class Bundle:
     """Of the kinds of flower that the network can be told, in the order of their numbers."""
     class_counts: tuple[int, ...] = ()
     """Training photos of each, by which a seed's class is drawn."""
-    guidance: float = 1.0
-    """How far the prediction goes from that of no class to that of the row's class, and beyond: see ``guided``."""
+    guidance: Guidance = field(default_factory=Guidance)
 
     @property
     def revision(self) -> str:
@@ -110,7 +110,7 @@ class Bundle:
             "network": dataclasses.asdict(self.network_config),
             "schedule": self.schedule.to_json(),
             "classes": list(self.class_names),
-            "guidance": self.guidance,
+            "guidance": self.guidance.to_json(),
             "training_data": self.card.training_data,
             "recipe": self.card.recipe,
             "scores": self.card.scores,
@@ -135,7 +135,7 @@ def save_bundle(
     card: Card | None = None,
     class_names: tuple[str, ...] = (),
     class_counts: tuple[int, ...] = (),
-    guidance: float = 1.0,
+    guidance: Guidance | None = None,
 ) -> str:
     """Write a bundle, whole or not at all, and return its content hash."""
     tensors = {
@@ -153,7 +153,8 @@ def save_bundle(
         "tensors": len(tensors),
     }
     if network_config.classes:
-        model["classes"] = {"names": list(class_names), "counts": list(class_counts), "guidance": guidance}
+        model["classes"] = {"names": list(class_names), "counts": list(class_counts)}
+        model["guidance"] = (guidance or Guidance()).to_json()
     return _write(path, tensors, _canonical(model), card or Card())
 
 
@@ -202,7 +203,7 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
             raise ValueError("the weights do not have the shapes of the network")
         for variable, value in zip(network.variables, values, strict=True):
             variable.assign(value)
-        classes = model.get("classes", {"names": [], "counts": [], "guidance": 1.0})
+        classes = model.get("classes", {"names": [], "counts": []})
         if not len(classes["names"]) == len(classes["counts"]) == config.classes:
             raise ValueError("the names and counts of its classes are not as many as its network can be told")
         return Bundle(
@@ -217,7 +218,7 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
             card=Card(**json.loads(metadata["card"])),
             class_names=tuple(classes["names"]),
             class_counts=tuple(classes["counts"]),
-            guidance=classes["guidance"],
+            guidance=Guidance(**model.get("guidance", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: made by another version of Bouquet, or damaged: {error}") from error

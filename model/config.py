@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from model.diffusion import Prediction
+from model.guidance import Guidance
 from model.schedule import Schedule
 
 Loss = Literal["mae", "mse", "huber"]
@@ -136,8 +137,8 @@ class TrainConfig:
     class_drop: float = 0.15
     """Share of the photos whose class the network is not told, so that it learns to do without (Ho and Salimans 2022,
     classifier-free guidance); nothing where the network has no classes."""
-    guidance: float = 1.0
-    """Of the bundle and of the sample grids, see ``model.diffusion.guided``: trains nothing."""
+    guidance: Guidance = field(default_factory=Guidance)
+    """Of the bundle and of the sample grids: trains nothing."""
     seed: int = 0
     """Of the weights, the data order, the noises and the diffusion times."""
     minutes: float | None = None
@@ -172,8 +173,6 @@ class TrainConfig:
                 raise ValueError(f"{name} must be in [0, 1), got {decay:g}")
         if self.min_snr is not None and (self.loss == "mae" or not 0.0 < self.min_snr < math.inf):
             raise ValueError(f"min_snr must be above 0 and needs the loss mse or huber, got {self.min_snr:g}")
-        if not 0.0 <= self.guidance < math.inf:
-            raise ValueError(f"guidance must not be below 0, got {self.guidance:g}")
         if not 0.0 <= self.class_drop <= 1.0:
             raise ValueError(f"class_drop must be in [0, 1], got {self.class_drop:g}")
         if not 0.0 <= self.decay_share <= 1.0:
@@ -198,6 +197,7 @@ class TrainConfig:
         """The way back from ``to_json``. Raises TypeError or ValueError for options this version does not know."""
         fields = dict(value)
         fields["network"] = network_from_json(fields["network"])
+        fields["guidance"] = Guidance(**fields.get("guidance", {}))
         fields["schedule"] = Schedule(**fields["schedule"])
         fields["stages"] = tuple(Stage(**stage) for stage in fields["stages"])
         return cls(**fields)
@@ -237,7 +237,7 @@ PRESETS: dict[str, TrainConfig] = {
         # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         loss="mse",
-        guidance=2.5,
+        guidance=Guidance(6.0, early_weight=2.5, early_until=0.1),
         batch_size=32,
         epochs=40,
         warmup_steps=200,
@@ -266,7 +266,7 @@ PRESETS: dict[str, TrainConfig] = {
             widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
-        guidance=2.5,
+        guidance=Guidance(6.0, early_weight=2.5, early_until=0.1),
         epochs=160,
         loss="mse",
         min_snr=5.0,

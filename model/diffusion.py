@@ -37,29 +37,6 @@ def denoise(
     return output, (noisy_images - rates.noise * output) / rates.signal
 
 
-def guided(network: Callable[[list[Tensor]], Tensor], class_weights: Tensor, guidance: float) -> Network:
-    """The network, told of classes, as one that is not: classifier-free guidance (Ho and Salimans 2022, eq. 6).
-
-    What it predicts for a class is taken ``guidance`` times as far from what it predicts for none: 1 is the class's own
-    prediction, at the price of one call; above 1 the flowers are more like their class and less like one another, at
-    the price of two.
-
-    Args:
-        network: of noisy images, noise variances and class weights.
-        class_weights: [n, classes].
-        guidance: any number; computed as ``1 + w`` of the paper.
-    """
-
-    def combined(inputs: list[Tensor]) -> Tensor:
-        of_class = network([*inputs, class_weights])
-        if guidance == 1.0:
-            return of_class
-        of_none = network([*inputs, 0.0 * class_weights])
-        return of_none + guidance * (of_class - of_none)
-
-    return combined
-
-
 def ddim_step(
     network: Network,
     noisy_images: Tensor,

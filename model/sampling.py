@@ -13,7 +13,8 @@ from keras import ops
 from model.backend import accelerated, compile_function
 from model.bundle import Bundle
 from model.classes import class_weights, with_class_weights
-from model.diffusion import Network, ddim_step, guided
+from model.diffusion import Network, ddim_step
+from model.guidance import guided
 from model.noise import starting_noise
 from model.schedule import RATE_COLUMNS, Rates, SamplerName
 
@@ -117,11 +118,11 @@ class Sampler:
             outputs, _ = self.bundle.network.stateless_call(weights, statistics, inputs, training=False)
             return outputs
 
-        network: Network = unguided
-        if self.bundle.network_config.classes:
-            network = guided(unguided, table[:, RATE_COLUMNS:], self.bundle.guidance)
         *columns, correction = [ops.reshape(table[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
         rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
+        network: Network = unguided
+        if self.bundle.network_config.classes:
+            network = guided(unguided, table[:, RATE_COLUMNS:], rates.signal, self.bundle.guidance, ops)
         prediction = self.bundle.network_config.prediction
         return ddim_step(network, noisy_images, last_images, rates, next_rates, correction, prediction)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, Precision, Resize, Stage, TrainConfig
 from model.diffusion import Prediction
+from model.guidance import Guidance
 
 if TYPE_CHECKING:
     from model.dataset import Dataset
@@ -61,7 +62,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-snr", type=float, help="the most that an error in the image counts for, such as 5")
     parser.add_argument("--prediction", choices=get_args(Prediction), help="what the network predicts")
     parser.add_argument("--class-drop", type=float, help="share of the photos whose class the network is not told")
-    parser.add_argument("--guidance", type=float, help="of the bundle: how far to go towards the class, and beyond")
+    parser.add_argument(
+        "--guidance",
+        metavar="WEIGHT[,EARLY:SIGNAL]",
+        help="of the bundle: how far to go towards the class, and beyond; 6,2.5:0.1 is 2.5 until a signal rate of 0.1",
+    )
     parser.add_argument("--ema", type=float)
     parser.add_argument("--second-ema", type=float, help="another average; the better of both is kept")
     parser.add_argument("--ema-warmup", action=argparse.BooleanOptionalAction)
@@ -88,6 +93,8 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
     }
     if "stages" in given:
         given["stages"] = Stage.parse_all(given["stages"])
+    if "guidance" in given:
+        given["guidance"] = Guidance.parse(given["guidance"])
     if arguments.prediction is not None:
         given["network"] = dataclasses.replace(preset.network, prediction=arguments.prediction)
     if "minutes" in given and "decay_share" not in given and preset.decay_share == 0.0:

@@ -10,6 +10,7 @@ import numpy as np
 
 from model.bundle import Card, save_bundle
 from model.config import PRESETS
+from model.guidance import Guidance
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.schedule import Schedule
@@ -45,6 +46,6 @@ def make_tiny_bundle(path: Path, seed: int = 0, classes: int = 0) -> Path:
         card=Card(training_data={"source": "none: random weights for tests"}),
         class_names=tuple(f"kind {number}" for number in range(classes)),
         class_counts=tuple(range(1, classes + 1)),
-        guidance=1.5 if classes else 1.0,
+        guidance=Guidance(1.5, early_weight=1.2, early_until=0.8) if classes else None,
     )
     return path

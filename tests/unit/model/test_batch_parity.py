@@ -7,6 +7,7 @@ from keras import ops
 
 from model.bundle import Bundle, Card
 from model.config import NetworkConfig
+from model.guidance import Guidance
 from model.network import build_network
 from model.noise import starting_noise
 from model.normaliser import Normaliser
@@ -48,7 +49,7 @@ def sampler(request):
             card=Card(),
             class_names=tuple("abcde"[: config.classes]),
             class_counts=(3,) * config.classes,
-            guidance=1.5,
+            guidance=Guidance(1.5, early_weight=1.2, early_until=0.5),
         )
     )
 

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from model.bundle import Bundle, BundleError, Card, default_bundle_path, load_bundle, replace_card, save_bundle
 from model.classes import class_of
+from model.guidance import Guidance
 from model.sampling import Sampler
 from tests.bundles import make_tiny_bundle
 
@@ -73,7 +74,7 @@ def test_a_bundle_knows_its_classes_and_its_guidance(tmp_path):
     assert (bundle.class_names, bundle.class_counts) == (("kind 0", "kind 1", "kind 2"), (1, 2, 3))
     assert json.loads(json.dumps(bundle.description()))["classes"] == ["kind 0", "kind 1", "kind 2"]
     flower = Sampler(bundle).sample([7], 3)
-    for change in ({"guidance": 3.0}, {"class_counts": (9, 0, 0)}, {"class_counts": (0, 0, 9)}):
+    for change in ({"guidance": Guidance(3.0)}, {"class_counts": (9, 0, 0)}, {"class_counts": (0, 0, 9)}):
         assert save_again(bundle, tmp_path / "other.safetensors", **change) != bundle.content_hash
         other = load_bundle(tmp_path / "other.safetensors")
         if class_of(7, other.class_counts) != class_of(7, bundle.class_counts) or "guidance" in change:

@@ -7,6 +7,7 @@ import pytest
 
 from model.config import PRESETS, NetworkConfig, Stage
 from model.dataset import Dataset
+from model.guidance import Guidance
 from model.train import DEFAULT_DECAY_SHARE, fit_classes, main, parser, resolve
 
 NEEDED = ["--data", "photos", "--out", "runs/x"]
@@ -34,7 +35,7 @@ def test_options_take_the_place_of_the_presets():
         PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
         precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
         weight_decay=0.01, scale_decay=False, ema=0.99, second_ema=0.999, ema_warmup=True, seed=5, min_snr=5.0,
-        network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=2.0,
+        network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=Guidance(2.0),
     )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
         (["--minutes", "0"], "minutes"),
         (["--learning-rate", "inf"], "learning_rate"),
         (["--seed", "-1"], "seed"),
+        (["--guidance", "much"], "6,2.5:0.1"),
         (["--checkpoint-seconds", "-1"], "checkpoint"),
         (["--checkpoint-seconds", "nan"], "checkpoint"),
         (["--preset", "roses"], "roses"),
