@@ -19,6 +19,9 @@ _METHOD = """\
 Deterministic sampling of Song, Meng and Ermon 2021 (Denoising Diffusion Implicit Models); network and recipe after the
 Keras example of that name by András Béres."""
 
+_TOLD_ELSEWHERE = {"network", "schedule", "guidance"}
+"""Options that have a line of their own."""
+
 
 def write_model_card(folder: Path, bundle: Bundle, pictures: bool = True) -> None:
     """Write the card of ``bundle`` into ``folder``, with links to the run's pictures there if ``pictures``."""
@@ -46,9 +49,10 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         "## Training data",
         _table(card.training_data),
         "## Training",
-        _table({name: value for name, value in options.items() if name not in ("network", "schedule")}),
+        _table({name: value for name, value in options.items() if name not in _TOLD_ELSEWHERE}),
         "Network: " + ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(bundle.network_config).items()) + ".",
         "Schedule: " + ", ".join(f"{k} {v}" for k, v in bundle.schedule.to_json().items()) + ".",
+        *_classes(bundle),
         "At the end of training:",
         _table(trained | _provenance(card.recipe)),
     ]
@@ -61,6 +65,18 @@ def model_card(bundle: Bundle, pictures: bool = True) -> str:
         _METHOD,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _classes(bundle: Bundle) -> list[str]:
+    """What kinds of flowers the network is told, and how it is guided by them."""
+    if not bundle.class_names:
+        return []
+    guidance = ", ".join(f"{name} {value:g}" for name, value in bundle.guidance.to_json().items())
+    kinds = ", ".join(f"{name} ({count})" for name, count in zip(bundle.class_names, bundle.class_counts, strict=True))
+    return [
+        f"Guidance: {guidance}.",
+        f"Kinds of flowers, and training photos of each, as often as seeds draw them: {kinds}.",
+    ]
 
 
 def _provenance(recipe: dict[str, Any]) -> dict[str, Any]:

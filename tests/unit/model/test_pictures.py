@@ -72,6 +72,12 @@ def test_the_plots_are_pictures(tmp_path):
             assert len(picture.convert("RGB").getcolors(10**6)) > 50
 
 
+def test_the_card_tells_the_kinds_of_flowers_and_the_guidance(tmp_path):
+    card = model_card(load_bundle(make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3)), pictures=False)
+    assert "kind 0 (1), kind 1 (2), kind 2 (3)." in card
+    assert "Guidance: weight 1.5, early_weight 1.2, early_until 0.8." in card
+
+
 def test_the_card_tells_what_it_is_and_where_from(tmp_path):
     bundle = load_bundle(make_tiny_bundle(tmp_path / "tiny.safetensors"))
     card = model_card(bundle, pictures=False)
