@@ -217,9 +217,11 @@ class Scheduler:
         return self._step_seconds(self._slot_count(rows))
 
     def _steps(self, chosen: list[Trajectory], slot_count: int) -> int:
-        """One step while somebody waits for a slot; else as many as all rows have left and the longest tick allows."""
-        if len(chosen) < len(self._trajectories):
-            return 1
+        """As many as all rows have left and the longest tick allows.
+
+        Also while somebody waits for a slot: none becomes free before the first row is done, where the tick ends. Ticks
+        of one step would only make everybody pay for more of them (docs/capacity.md, "Ticks of several steps").
+        """
         most = min(trajectory.remaining for trajectory in chosen)
         if (seconds := self._step_seconds(slot_count)) > 0:
             most = min(most, int(self._longest_tick / seconds))
