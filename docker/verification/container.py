@@ -6,6 +6,7 @@ the environment and the command that the image names. The network is the host's.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -56,10 +57,14 @@ class Container:
     @property
     def pid(self) -> int:
         """The host's number of the container's first process."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        children = self._children()
         if not children:
             raise CheckError(f"the container has ended: {self.text[-2000:]}")
-        return int(children[0])
+        return children[0]
+
+    def _children(self) -> list[int]:
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(number) for number in path.read_text().split()] if path.exists() else []
 
     def status(self, field: str) -> str:
         """A line of the first process' /proc/<pid>/status."""
@@ -85,6 +90,10 @@ class Container:
     def close(self) -> None:
         """Kills whatever is left."""
         if self._process.poll() is None:
+            # The first of its namespace, with which all others end. That its parent ends is not enough: changing its user,
+            # it has lost the signal that --kill-child would have sent it.
+            for child in self._children():
+                os.kill(child, signal.SIGKILL)
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._output.close()
