@@ -90,8 +90,8 @@ class Container:
     def close(self) -> None:
         """Kills whatever is left."""
         if self._process.poll() is None:
-            # The first of its namespace, with which all others end. That its parent ends is not enough: changing its user,
-            # it has lost the signal that --kill-child would have sent it.
+            # The first of its namespace, with which all others end. It does not end with its parent: by another user it
+            # has lost the signal that --kill-child would have sent.
             for child in self._children():
                 os.kill(child, signal.SIGKILL)
             self._process.send_signal(signal.SIGKILL)
