@@ -26,7 +26,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 RELEASE_STAMP := $(VENV)/.installed-release
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench chaos fuzz train lock upgrade install dev clean release-check licences
+.PHONY: help serve test check format bench chaos fuzz train lock upgrade install dev clean release-check licences screenshots
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -62,6 +62,9 @@ release-check: test $(RELEASE_STAMP) ## before a release: tests, licences, SBOM,
 
 licences: $(DEV_STAMP) $(RELEASE_STAMP) ## docs/licences.md anew, after a change of the locks
 	$(BIN)/python scripts/licences.py
+
+screenshots: $(DEV_STAMP) ## the pictures of docs/page.md anew, of the bundle that ships; needs Chromium
+	$(BIN)/python scripts/screenshots.py
 
 train: $(DEV_STAMP) ## trains the reference recipe: make train DATA=data/flowers102 OUT=runs/reference
 	$(BIN)/bouquet train --preset flowers64 --data $(or $(DATA),tfds) --out $(or $(OUT),runs/reference)
