@@ -237,7 +237,7 @@ PRESETS: dict[str, TrainConfig] = {
         # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         loss="mse",
-        guidance=Guidance(6.0, early_weight=2.5, early_until=0.1),
+        guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
         batch_size=32,
         epochs=40,
         warmup_steps=200,
@@ -266,7 +266,7 @@ PRESETS: dict[str, TrainConfig] = {
             widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
-        guidance=Guidance(6.0, early_weight=2.5, early_until=0.1),
+        guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
         epochs=160,
         loss="mse",
         min_snr=5.0,
