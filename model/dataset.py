@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,13 +45,23 @@ class Dataset:
     """The class of each photo, int32 [photos]; None where there are no classes."""
     validation_labels: Labels | None = None
 
-    def fingerprint(self, with_labels: bool = False) -> str:
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training photos of each class."""
+        if self.train_labels is None:
+            return ()
+        return tuple(int(count) for count in np.bincount(self.train_labels, minlength=len(self.classes)))
+
+    def without_classes(self) -> Dataset:
+        """The same photos for a network that is told of no classes."""
+        return dataclasses.replace(self, classes=(), train_labels=None, validation_labels=None)
+
+    def fingerprint(self) -> str:
         """SHA-256 over the pixels of the largest size, and the labels: tells whether two runs saw the same data."""
         size = max(self.train)
         digest = hashlib.sha256()
-        if with_labels:
-            for labels in (self.train_labels, self.validation_labels):
-                digest.update(b"" if labels is None else labels.tobytes())
+        for labels in (self.train_labels, self.validation_labels):
+            digest.update(b"" if labels is None else labels.tobytes())
         for photos in (self.train[size], self.validation[size]):
             digest.update(f"{photos.shape}".encode())
             digest.update(photos.tobytes())

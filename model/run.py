@@ -105,7 +105,8 @@ class Run:
         kid_watch: KidWatch | None = None,
         begin_from: Bundle | None = None,
     ) -> None:
-        self.config, self.dataset, self.folder = config, dataset, folder
+        self.config, self.folder = config, folder
+        self.dataset = dataset if config.network.classes else dataset.without_classes()
         self._begin_from = begin_from
         self._say = say
         self._kid_watch = kid_watch
@@ -115,11 +116,7 @@ class Run:
         self._order = PhotoOrder(photos, config.batch_size, config.repetitions, config.seed)
         self.budget = Budget(config, config.epochs * self._order.steps_per_epoch)
         self._check_classes()
-        classes = config.network.classes
-        self._class_names = dataset.classes if classes else ()
-        counts = np.bincount(dataset.train_labels, minlength=classes) if dataset.train_labels is not None else ()
-        self._class_counts = tuple(int(count) for count in counts) if classes else ()
-        self._fingerprint = dataset.fingerprint(with_labels=config.network.classes > 0)
+        self._fingerprint = self.dataset.fingerprint()
         self._write_options()
 
         checkpoint, warnings = load_checkpoint(folder / "checkpoints")
@@ -210,7 +207,7 @@ class Run:
     def _begin_size(self, size: int) -> None:
         self._trainer = Trainer(self.config, size, self._normaliser, self._stage_schedule(size))
         self._photos = ops.convert_to_tensor(self.dataset.train[size])
-        labels = self.dataset.train_labels if self.config.network.classes else None
+        labels = self.dataset.train_labels
         self._labels = None if labels is None else ops.convert_to_tensor(labels)
 
     def _stage_schedule(self, size: int) -> Schedule:
@@ -258,7 +255,7 @@ class Run:
     def _validation(self, second: bool = False) -> Losses:
         """Losses of an averaged network over all validation photos, with the same noises every time."""
         photos = self.dataset.validation[self._trainer.image_size]
-        labels = self.dataset.validation_labels if self.config.network.classes else None
+        labels = self.dataset.validation_labels
         size = min(self.config.batch_size, len(photos))
         sums, count = np.zeros(2), 0
         for batch, start in enumerate(range(0, len(photos) - size + 1, size)):
@@ -285,7 +282,7 @@ class Run:
 
     def _check_classes(self) -> None:
         classes = self.config.network.classes
-        if classes and classes != len(self.dataset.classes):
+        if classes != len(self.dataset.classes):
             raise RunError(
                 f"{self.dataset.source}: {len(self.dataset.classes)} classes of photos, but the network is to be told "
                 f"{classes}; give photos in a folder for each class, or another preset"
@@ -312,8 +309,8 @@ class Run:
             normaliser=self._normaliser,
             image_size=self.config.image_size,
             card=self._card(scores, chosen),
-            class_names=self._class_names,
-            class_counts=self._class_counts,
+            class_names=self.dataset.classes,
+            class_counts=self.dataset.class_counts,
             guidance=self.config.guidance,
         )
         self.history.plot()
@@ -384,8 +381,8 @@ class Run:
             network=self._trainer.ema_network(self._state, second),
             content_hash="",
             card=Card(),
-            class_names=self._class_names,
-            class_counts=self._class_counts,
+            class_names=self.dataset.classes,
+            class_counts=self.dataset.class_counts,
             guidance=self.config.guidance,
         )
 

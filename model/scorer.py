@@ -36,7 +36,7 @@ class Scorer:
                 f"{dataset.source}: {len(self.train_photos)} training and {len(validation)} validation photos; "
                 f"at least {MIN_IMAGES} of each are needed"
             )
-        self.real_count, self.data_fingerprint = len(validation), dataset.fingerprint()
+        self.real_count, self.data_fingerprint = len(validation), dataset.without_classes().fingerprint()
         self._extractors = extractors
         self._real = {name: extractor(validation) for name, extractor in extractors.items()}
 

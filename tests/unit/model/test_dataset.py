@@ -49,9 +49,11 @@ def test_photos_outside_of_any_folder_are_of_no_class(tmp_path):
 
 def test_other_labels_are_other_data_to_those_who_use_them(tmp_path):
     dataset = load_dataset(str(paint_folder(tmp_path / "lily", 9).parent), [8])
+    assert dataset.class_counts == (len(dataset.train[8]),)
     other = dataclasses.replace(dataset, train_labels=dataset.train_labels + 1)
-    assert other.fingerprint() == dataset.fingerprint()
-    assert other.fingerprint(with_labels=True) != dataset.fingerprint(with_labels=True)
+    assert other.fingerprint() != dataset.fingerprint()
+    assert other.without_classes().fingerprint() == dataset.without_classes().fingerprint()
+    assert (other.without_classes().classes, other.without_classes().class_counts) == ((), ())
 
 
 def test_one_folder_is_split_80_to_20_always_in_the_same_way(tmp_path):
