@@ -1,21 +1,23 @@
 """HTTP/1.1 as uvicorn speaks it, with limits: how large a request's head may be, and how long anything may take.
 
 uvicorn waits for ever for a head that comes byte by byte, for the rest of a body that was refused, and for a client
-that does not read its answer. Each of these holds a connection, of which a process has a limited number.
+that does not read its answer. Each of these holds a connection, of which a process has a limited number. Its parser,
+llhttp, takes heads of any size, and leaves some of what RFC 9112 asks of a server to the server.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http
 import secrets
 import sys
 from typing import Any, Final
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import ApiError, ProblemCode, problem_response
-from app.head_limit import head_too_large
+from app.head_limit import MAX_HEAD_BYTES, head_too_large
 from app.request_ids import HEADER
 from app.security import RESPONSE_HEADERS
 
@@ -29,13 +31,21 @@ READ_SECONDS: Final = 30.0
 _CLOSE: Final = {"Connection": "close"}
 
 
-class GuardedProtocol(H11Protocol):
+class MalformedRequestError(Exception):
+    """What llhttp lets pass and HTTP/1.1 does not; the message tells what is wrong."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
     """One connection. What cannot be understood is answered as a problem, like everything else."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._deadline: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._head_bytes: int | None = None
+        """Of a head that has begun and not ended, what came after the piece in which it began; None without one."""
+        self._is_deaf = False
+        """Whether nothing that still comes counts: what came last was no request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,9 +56,35 @@ class GuardedProtocol(H11Protocol):
         self.resume_writing()
         super().connection_lost(exc)
 
-    def handle_events(self) -> None:
-        super().handle_events()
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # A head that ends in time, or came in one piece, is measured by app.head_limit.
+        if self._head_bytes is not None and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(head_too_large())
         self._watch()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Those after a body in chunks (trailers) must not pass for headers: nobody asks for them.
+        if self._head_bytes is not None:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = None
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise MalformedRequestError(f"the version is {version}")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):  # RFC 9112, section 3.2
+            raise MalformedRequestError("it needs one Host header")
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         self._stop_watching()
@@ -69,10 +105,13 @@ class GuardedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn while it handles the error of a request that is no HTTP."""
         error = sys.exc_info()[1]
-        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
-            self._refuse(head_too_large())
+        if not isinstance(error, httptools.HttpParserCallbackError):
+            reason = str(error)
+        elif isinstance(error.__context__, MalformedRequestError):
+            reason = str(error.__context__)
         else:
-            self._refuse(ApiError(ProblemCode.BAD_REQUEST, f"This is not HTTP/1.1: {error}.", headers=_CLOSE))
+            reason = "its address cannot be read"
+        self._refuse(ApiError(ProblemCode.BAD_REQUEST, f"This is not HTTP/1.1: {reason}.", headers=_CLOSE))
 
     @property
     def _is_answering(self) -> bool:
@@ -93,17 +132,25 @@ class GuardedProtocol(H11Protocol):
             self._deadline = None
 
     def _give_up(self) -> None:
-        if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+        if self._head_bytes is not None:
             detail = f"The request's head did not come within {HEAD_SECONDS:.0f} seconds."
             self._refuse(ApiError(ProblemCode.REQUEST_TIMEOUT, detail, headers=_CLOSE))
         else:
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        """Answers with a problem, unless an answer has begun, and closes the connection."""
-        can_answer = self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        """Answers with a problem, unless an answer has begun, and closes the connection.
+
+        If the fault is in what came after a whole request, that one is answered first, and the fault is not: the
+        connection is closed.
+        """
+        self._is_deaf = True
+        can_answer = True
         if self._is_answering:
-            can_answer = can_answer and not self.cycle.response_started
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                return
+            can_answer = not self.pipeline and not self.cycle.response_started
             self.cycle.disconnected = True  # whoever is at work on this request learns that nobody waits for it
             self.cycle.message_event.set()
         if can_answer:
@@ -113,14 +160,12 @@ class GuardedProtocol(H11Protocol):
     def _answer(self, error: ApiError) -> None:
         request_id = secrets.token_hex(16)
         response = problem_response(error, {"path": "/", "state": {"request_id": request_id}})
+        status = http.HTTPStatus(response.status_code)
         headers = [
             *response.raw_headers,
             *((name.encode(), value.encode()) for name, value in RESPONSE_HEADERS.items()),
             (HEADER.encode(), request_id.encode()),
         ]
-        for event in (
-            h11.Response(status_code=response.status_code, headers=headers),
-            h11.Data(data=bytes(response.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        head += b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(head + b"\r\n" + bytes(response.body))

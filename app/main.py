@@ -26,6 +26,7 @@ from app.head_limit import HeadLimit
 from app.head_requests import HeadRequests
 from app.job_queue import JobQueue
 from app.metrics import Exposition, FrontEndMetrics
+from app.packing import packing
 from app.queue_load import LoadMeter
 from app.request_ids import HEADER, RequestIds
 from app.security import ApiKeys, SecurityHeaders
@@ -105,16 +106,16 @@ async def _open_state(settings: Settings, store: ImageStore, metrics: FrontEndMe
     url = settings.redis_url or socket_url(settings.home)
     # No retries inside the client: a submission that broke off halfway must not be sent twice.
     # A pool that lets requests wait for a connection: a plain one refuses them once there are a hundred at a time.
-    connection = redis.asyncio.Redis.from_pool(
-        redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            max_connections=_REDIS_CONNECTIONS,
-            timeout=_REDIS_SECONDS,
-            retry=AsyncRetry(NoBackoff(), 0),
-            socket_timeout=_REDIS_SECONDS,
-            socket_connect_timeout=_REDIS_SECONDS,
-        )
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        max_connections=_REDIS_CONNECTIONS,
+        timeout=_REDIS_SECONDS,
+        retry=AsyncRetry(NoBackoff(), 0),
+        socket_timeout=_REDIS_SECONDS,
+        socket_connect_timeout=_REDIS_SECONDS,
     )
+    pool.connection_class = packing(pool.connection_class)
+    connection = redis.asyncio.Redis.from_pool(pool)
     blocking = redis.Redis.from_url(
         url, retry=Retry(NoBackoff(), 0), socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
     )

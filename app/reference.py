@@ -120,6 +120,24 @@ def json_body(model: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def headers(**described: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads these headers itself: a JSON schema of each, by its name with `_`.
+
+    For where requests come by the thousand: FastAPI takes longer over two headers than the reading of a body does.
+    """
+    parameters = [
+        {
+            "name": name.replace("_", "-"),
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", **schema},
+            "description": schema["description"],
+        }
+        for name, schema in described.items()
+    ]
+    return {"parameters": parameters}
+
+
 def install(app: FastAPI, *, with_keys: bool) -> None:
     """Gives `app` its OpenAPI document, made at the first request for it."""
 

@@ -44,7 +44,16 @@ def _json(model: Any, status: int = 200, headers: dict[str, str] | None = None) 
     response_model=schemas.Job,
     summary="Make flowers",
     tags=["flowers"],
-    openapi_extra=reference.json_body("GenerateBody"),
+    openapi_extra=reference.json_body("GenerateBody")
+    | reference.headers(
+        prefer={"description": "`wait=10`: answer when the job has ended, but after 10 seconds at the latest."},
+        idempotency_key={
+            "description": "1 to 255 printable characters. The same key and body give the same job for 24 hours.",
+            "minLength": 1,
+            "maxLength": 255,
+            "pattern": PRINTABLE,
+        },
+    ),
     responses={
         202: {"description": "Queued; look at `Location`.", "headers": LOCATION},
         200: {
@@ -69,20 +78,7 @@ def _json(model: Any, status: int = 200, headers: dict[str, str] | None = None) 
         ),
     },
 )
-async def generate(
-    request: Request,
-    prefer: Annotated[
-        str | SkipJsonSchema[None],
-        Header(description="`wait=10`: answer when the job has ended, but after 10 seconds at the latest."),
-    ] = None,
-    idempotency_key: Annotated[
-        str | SkipJsonSchema[None],
-        Header(
-            description="1 to 255 printable characters. The same key and body give the same job for 24 hours.",
-            json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": PRINTABLE},
-        ),
-    ] = None,
-) -> Response:
+async def generate(request: Request) -> Response:
     """Queues a job and answers 202 with it.
 
     With `Accept: image/png` (and a count of 1) the answer is the picture itself, as long as it is made in time.
@@ -92,6 +88,7 @@ async def generate(
         body = schemas.GenerateBody.model_validate(await read_json(request))
     except ValidationError as error:
         raise from_validation(error) from None
+    idempotency_key = request.headers.get("idempotency-key")
     if idempotency_key is not None and not (1 <= len(idempotency_key) <= 255 and idempotency_key.isprintable()):
         complaint = FieldError("Idempotency-Key", "must have 1 to 255 printable characters")
         raise ApiError(ProblemCode.INVALID_REQUEST, f"{complaint.field}: {complaint.message}.", errors=[complaint])
@@ -101,7 +98,7 @@ async def generate(
         raise ApiError(ProblemCode.NOT_ACCEPTABLE, detail)
 
     job = await state.service.submit(body, idempotency_key)
-    asked = preferred_wait(prefer)
+    asked = preferred_wait(request.headers.get("prefer"))
     seconds = state.settings.wait_limit if asked is None and as_picture else min(asked or 0, state.settings.wait_limit)
     request.state.job_id = job.id
     if seconds:

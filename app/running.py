@@ -50,7 +50,6 @@ def api(options: argparse.Namespace) -> int:
     settings = Settings.from_environ(home=options.home, host=options.host, port=options.port)
     import uvicorn
 
-    from app.head_limit import MAX_HEAD_BYTES
     from app.http_protocol import GuardedProtocol
     from app.logs import set_up_logging
     from app.main import create_app
@@ -76,7 +75,6 @@ def api(options: argparse.Namespace) -> int:
     config = uvicorn.Config(
         app,
         http=GuardedProtocol,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_config=None,
         access_log=False,  # app/access.py writes it
         timeout_graceful_shutdown=_CONNECTION_GRACE_SECONDS,

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterable
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ApiError, ProblemCode, problem_response
@@ -35,6 +35,8 @@ RESPONSE_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_RAW: Final = [(name.lower().encode(), value.encode()) for name, value in RESPONSE_HEADERS.items()]
+"""As ASGI has them, names in small letters."""
 
 
 class SecurityHeaders:
@@ -46,9 +48,8 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def harden(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in RESPONSE_HEADERS.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in _RAW if header[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, harden if scope["type"] == "http" else send)

@@ -42,7 +42,11 @@ def nobody_else_is_harmed(idle: httpx.Client) -> Iterator[None]:
     "request_bytes",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)),  # TLS where there is none
+        b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",  # no method of any standard
         b"GET / HTTP/1.1\r\n\r\n",  # no Host
+        b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\x00b\r\n\r\n",
@@ -74,6 +78,24 @@ def test_a_body_of_two_lengths_is_read_one_way_only(idle_service: str) -> None:
         connection.sendall(head.encode() + smuggled)
         answers = wire.read_to_end(connection)
     assert answers.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_fault_behind_a_whole_request_does_not_take_its_answer(idle_service: str) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with wire.connect(idle_service) as connection:
+        connection.sendall(request + b"\x00\x01" + request)
+        answers = wire.read_to_end(connection)
+    assert answers.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+def test_what_comes_after_a_body_is_no_header(idle_service: str) -> None:
+    with wire.connect(idle_service) as connection:
+        head = f"{POST}Transfer-Encoding: chunked\r\n\r\n".encode()
+        connection.sendall(head + b"2\r\n{}\r\n0\r\nX-Request-ID: of-the-trailer\r\n\r\n")
+        answer = wire.read_answer(connection)
+    assert answer.status_code == 202
+    assert answer.headers["x-request-id"] != "of-the-trailer"
 
 
 # --- too much ---
@@ -296,7 +318,7 @@ def test_every_address_says_what_it_takes(idle: httpx.Client, address: str) -> N
     options = idle.options(address)
     assert (options.status_code, options.content) == (204, b"")
     assert options.headers["allow"] == allowed
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - set(allowed.split(", ")):
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"} - set(allowed.split(", ")):
         refused = idle.request(method, address)
         problem_of(refused, 405, "method-not-allowed")
         assert refused.headers["allow"] == allowed
