@@ -14,6 +14,7 @@ from model.schedule import Schedule
 Loss = Literal["mae", "mse", "huber"]
 Resize = Literal["bilinear", "box", "lanczos"]
 Precision = Literal["float32", "mixed_bfloat16"]
+OptimizerName = Literal["adamw", "muon"]
 
 MAX_SEED = 2**31 - 1
 """Of a training run: what every part of it, on every backend, takes for a seed."""
@@ -116,6 +117,11 @@ class TrainConfig:
     """On what the network predicts."""
     min_snr: float | None = None
     """The most that an error in the predicted image counts for, see ``model.loss``; None counts all output alike."""
+    stratified_times: bool = False
+    """Whether the diffusion times of a batch are spread evenly over [0, 1], one in each of ``batch_size`` equal parts
+    (Kingma et al. 2021, variational diffusion models, I.1), and not each drawn by itself: gradients then vary less."""
+    optimizer: OptimizerName = "adamw"
+    """``muon`` steps the matrices between hidden layers by ``model.muon``, and the other weights by AdamW."""
     learning_rate: float = 1e-3
     warmup_steps: int = 0
     decay_share: float = 0.0
@@ -179,7 +185,12 @@ class TrainConfig:
             raise ValueError(f"decay_share must be in [0, 1], got {self.decay_share:g}")
         if self.minutes is not None and not 0.0 < self.minutes < math.inf:
             raise ValueError(f"minutes must be above 0, got {self.minutes:g}")
-        for name, choices in (("loss", Loss), ("resize", Resize), ("precision", Precision)):
+        for name, choices in (
+            ("loss", Loss),
+            ("resize", Resize),
+            ("precision", Precision),
+            ("optimizer", OptimizerName),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
 
@@ -238,6 +249,8 @@ PRESETS: dict[str, TrainConfig] = {
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         loss="mse",
         guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
+        stratified_times=True,
+        optimizer="muon",
         batch_size=32,
         epochs=40,
         warmup_steps=200,

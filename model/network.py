@@ -15,6 +15,19 @@ Tensor = Any
 
 CLASS_EMBEDDING = "class_embedding"
 """Name of the layer that holds a vector for each class."""
+INPUT_LAYER = "pixels_in"
+OUTPUT_LAYER = "pixels_out"
+
+
+def hidden_matrices(network: keras.Model) -> list[bool]:
+    """Of each trainable weight, whether it is a matrix between hidden layers, which is what Muon is for.
+
+    It has two dimensions or more, and is neither at the pixels nor made of one vector a class (Jordan et al. 2024).
+    """
+    ends = (INPUT_LAYER, OUTPUT_LAYER, CLASS_EMBEDDING)
+    return [
+        len(variable.shape) > 1 and variable.path.split("/")[0] not in ends for variable in network.trainable_variables
+    ]
 
 
 def sinusoidal_embedding(noise_variances: Tensor, dims: int, max_frequency: float) -> Tensor:
@@ -80,7 +93,7 @@ def build_network(
     if config.embed_in_blocks:
         build.condition_on(embedding, *inputs[2:])
 
-    x = build.conv(config.widths[0], patch, strides=patch)(noisy_images)
+    x = build.conv(config.widths[0], patch, strides=patch, name=INPUT_LAYER)(noisy_images)
     spread = layers.UpSampling2D(finest, interpolation="nearest", dtype=precision)(embedding)
     x = layers.Concatenate(dtype=precision)([x, spread])
 
@@ -100,7 +113,7 @@ def build_network(
             x = build.block(x, level)
 
     # float32 whatever the policy: the predicted noise is what the remix is computed from.
-    x = layers.Conv2D(3 * patch * patch, 1, kernel_initializer="zeros", dtype="float32")(x)
+    x = layers.Conv2D(3 * patch * patch, 1, kernel_initializer="zeros", dtype="float32", name=OUTPUT_LAYER)(x)
     if patch > 1:
         x = _patches_to_pixels(x, finest, patch)
     return keras.Model(inputs, x, name="unet")

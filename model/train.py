@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, get_args
 
-from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, Precision, Resize, Stage, TrainConfig
+from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, OptimizerName, Precision, Resize, Stage, TrainConfig
 from model.diffusion import Prediction
 from model.guidance import Guidance
 
@@ -54,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=get_args(Precision))
     parser.add_argument("--loss", choices=get_args(Loss))
     parser.add_argument("--resize", choices=get_args(Resize), help="antialiased filter for the photos")
+    parser.add_argument(
+        "--stratified-times", action=argparse.BooleanOptionalAction, help="spread the diffusion times of a batch evenly"
+    )
+    parser.add_argument("--optimizer", choices=get_args(OptimizerName))
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--warmup-steps", type=int)
     parser.add_argument("--decay-share", type=float, help="share of the run over which the learning rate goes to zero")

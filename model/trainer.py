@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from model.adamw import AdamW
 from model.backend import compile_function, value_and_gradients
 from model.config import TrainConfig
 from model.diffusion import denoise, mix
 from model.loss import error, min_snr_weights, target
 from model.network import build_network
 from model.normaliser import Normaliser
+from model.optimizer import build_optimizer
 from model.reproducible import reproducible
 from model.schedule import Rates, Schedule
 
@@ -65,7 +65,7 @@ class Trainer:
         self.schedule = schedule or config.schedule
         self.image_size = image_size
         self.network = build_network(config.network, image_size, config.precision, config.seed)
-        self.optimizer = AdamW(config.weight_decay, config.scale_decay)
+        self.optimizer = build_optimizer(config, self.network)
         self._normaliser = normaliser
         self._random = keras.random.SeedGenerator(config.seed)
         self._step = reproducible(compile_function(self._train_step))
@@ -172,7 +172,7 @@ class Trainer:
         decays: Tensor,
     ) -> tuple[TrainState, Losses]:
         images = ops.take(photos, rows, axis=0)
-        images, noises, rates = self._draw(images, seed, flip=self.config.flip)
+        images, noises, rates = self._draw(images, seed, training=True)
         conditions = self._conditions(ops.take(labels, rows, axis=0), seed)
         _, (losses, statistics), gradients = value_and_gradients(
             self._loss, state.weights, state.statistics, images, noises, rates, conditions, True
@@ -198,19 +198,21 @@ class Trainer:
     def _validation_losses(
         self, weights: Tensors, statistics: Tensors, photos: Tensor, labels: Tensor, seed: Tensor
     ) -> Losses:
-        images, noises, rates = self._draw(photos, seed, flip=False)
+        images, noises, rates = self._draw(photos, seed, training=False)
         conditions = self._conditions(labels, None)
         _, (losses, _) = self._loss(weights, statistics, images, noises, rates, conditions, False)
         return losses
 
-    def _draw(self, photos: Tensor, seed: Tensor, flip: bool) -> tuple[Tensor, Tensor, Rates]:
+    def _draw(self, photos: Tensor, seed: Tensor, training: bool) -> tuple[Tensor, Tensor, Rates]:
         """Normalised images, their noises and their rates, all from one seed."""
         count = photos.shape[0]
         images = self._normaliser.normalise(ops.cast(photos, "float32") / 255.0)
         with keras.StatelessScope(state_mapping=[(self._random.state, seed)]):
             noises = keras.random.normal(images.shape, seed=self._random)
             times = keras.random.uniform((count, 1, 1, 1), seed=self._random)
-            if flip:
+            if training and self.config.stratified_times:
+                times = (times + ops.reshape(ops.arange(count, dtype="float32"), (count, 1, 1, 1))) / count
+            if training and self.config.flip:
                 mirrored = keras.random.uniform((count, 1, 1, 1), seed=self._random) < 0.5
                 images = ops.where(mirrored, ops.flip(images, axis=2), images)
         return images, noises, self.schedule.rates(times, ops)

@@ -70,7 +70,7 @@ def test_a_run_begun_before_there_were_these_options_goes_on(tmp_path):
     assert not train(tmp_path, stop_after=2)[1]
     path = tmp_path / "options.json"
     document = json.loads(path.read_text())
-    for name in ("min_snr", "second_ema"):
+    for name in ("min_snr", "second_ema", "optimizer", "stratified_times"):
         del document["options"][name]
     for name in ("attention_levels", "head_width", "prediction"):
         del document["options"]["network"][name]

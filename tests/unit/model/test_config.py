@@ -88,6 +88,7 @@ def test_json_is_the_way_back(preset):
         ({"loss": "mse", "min_snr": math.nan}, "min_snr"),
         ({"resize": "nearest"}, "resize.*bilinear"),
         ({"precision": "float16"}, "precision.*mixed_bfloat16"),
+        ({"optimizer": "sgd"}, "optimizer.*adamw, muon"),
     ],
 )
 def test_bad_values_are_named(change, named):

@@ -69,15 +69,18 @@ def test_the_loss_goes_down(trainer, photos):
     [
         {"network": NetworkConfig((8,), 1, prediction="velocity"), "loss": "mse", "min_snr": 5.0},
         {"network": NetworkConfig((8, 16), 1, attention_levels=1), "loss": "huber", "second_ema": 0.5},
+        {"network": NetworkConfig((8, 16), 1, prediction="velocity"), "loss": "mse", "optimizer": "muon"},
     ],
-    ids=["velocity, weighted", "attention, huber, two averages"],
+    ids=["velocity, weighted", "attention, huber, two averages", "muon"],
 )
 def test_other_recipes_learn_as_well(photos, change):
     trainer = Trainer(dataclasses.replace(CONFIG, **change), 16, Normaliser.of(PHOTOS))
-    state, first = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
+    # AdamW's first steps are larger than those that come later, and Muon's are not.
+    rates = 4 * RATES if trainer.config.optimizer == "muon" else RATES
+    state, first = trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, rates)
     for call in range(1, 20):
-        state, _ = trainer.train_steps(state, photos, ROWS, 6 * call, RATES)
-    _, last = trainer.train_steps(state, photos, ROWS, 0, RATES)  # with the draws of the first time
+        state, _ = trainer.train_steps(state, photos, ROWS, 6 * call, rates)
+    _, last = trainer.train_steps(state, photos, ROWS, 0, rates)  # with the draws of the first time
     assert ops.convert_to_numpy(last.noise).mean() < 0.8 * ops.convert_to_numpy(first.noise).mean()
 
 
@@ -132,6 +135,21 @@ def test_whose_class_is_dropped_changes_no_other_draw(photos):
         _, loss = trainer.train_steps(trainer.initial_state(), photos, ROWS[:1], 3, RATES[:1], labels)
         losses.append(float(ops.convert_to_numpy(loss.image)[0]))
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_the_times_of_a_batch_are_spread_evenly_in_training_alone(photos):
+    trainer = Trainer(dataclasses.replace(CONFIG, stratified_times=True), 16, Normaliser.of(PHOTOS))
+    start, end = (np.arccos(rate) for rate in (CONFIG.schedule.max_signal_rate, CONFIG.schedule.min_signal_rate))
+
+    def parts(training):
+        """In which eighth of the time each of a batch of eight is."""
+        seed = ops.convert_to_tensor([CONFIG.seed, 0], trainer._random.state.dtype)
+        _, _, rates = trainer._draw(photos[:8], seed, training)
+        angles = np.arccos(ops.convert_to_numpy(rates.signal).ravel())
+        return np.floor(8 * (angles - start) / (end - start)).astype(int).tolist()
+
+    assert parts(training=True) == list(range(8))
+    assert sorted(parts(training=False)) != list(range(8))
 
 
 def test_two_averages_each_have_their_decay(photos):
