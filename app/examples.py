@@ -27,7 +27,17 @@ ENDED_JOB: Final[dict[str, Any]] = QUEUED_JOB | {
     "finished_at": "2026-01-01T12:00:00.422000Z",
     "progress": {"steps_done": 20, "steps_total": 20, "images_done": 1},
     "queue": None,
-    "images": [{"seed": 7, "url": f"/images/{_IMAGE}", "width": 64, "height": 64, "bytes": 9120, "sha256": _SHA256}],
+    "images": [
+        {
+            "seed": 7,
+            "url": f"/images/{_IMAGE}",
+            "width": 64,
+            "height": 64,
+            "bytes": 9120,
+            "sha256": _SHA256,
+            "kind": "canna lily",
+        }
+    ],
     "metrics": {"queued_seconds": 0.012, "run_seconds": 0.41},
 }
 CANCELED_JOB: Final[dict[str, Any]] = QUEUED_JOB | {

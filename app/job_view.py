@@ -82,6 +82,7 @@ def _image(image: ImageRecord) -> schemas.Image:
         height=image.height,
         bytes=image.bytes,
         sha256=image.sha256,
+        kind=image.kind or None,
     )
 
 

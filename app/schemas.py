@@ -156,6 +156,9 @@ class Image(BaseModel):
     height: int
     bytes: int = Field(description="Size of the PNG file.")
     sha256: str = Field(description="Of the PNG file, in hex; also its ETag.")
+    kind: str | None = Field(
+        default=None, description="What kind of flower it is; null where the bundle knows no kinds, and in a morph."
+    )
 
 
 class Metrics(BaseModel):

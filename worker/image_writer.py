@@ -206,7 +206,7 @@ class ImageWriter:
             key.steps,
             key.sampler,
             key.after,
-            self._bundle.kind_of(key.seed),
+            self._kind(key),
         )
         return encode_png(pixels, metadata)
 
@@ -214,8 +214,12 @@ class ImageWriter:
         return key.name(self._bundle.revision)
 
     def _record(self, key: ImageKey, data: bytes) -> ImageRecord:
-        size = self._bundle.image_size
-        return ImageRecord(key.seed, self._name(key), size, size, len(data), hashlib.sha256(data).hexdigest())
+        size, digest = self._bundle.image_size, hashlib.sha256(data).hexdigest()
+        return ImageRecord(key.seed, self._name(key), size, size, len(data), digest, self._kind(key))
+
+    def _kind(self, key: ImageKey) -> str:
+        """Frames of a morph, those at its ends as well, are of none: they are on the way from one kind to another."""
+        return "" if key.form == "webp" else self._bundle.kind_of(key.seed)
 
 
 def _is_whole(key: ImageKey, data: bytes, image_size: int) -> bool:

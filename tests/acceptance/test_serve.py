@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.client import Client
+from app.png_text import png_text
 from app.schemas import Job, JobStatus
 from tests.processes import poll
 from tests.serving import ROOT, START_SECONDS, Serve
@@ -25,9 +26,8 @@ QUICK = {"BOUQUET_LEASE_SECONDS": "3", "BOUQUET_BEAT_SECONDS": "0.5", "BOUQUET_M
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made in a process of its own, so that this one stays without TensorFlow."""
     path = tmp_path_factory.mktemp("bundle") / "tiny"
-    script = (
-        f"import pathlib; from tests.bundles import make_tiny_bundle; make_tiny_bundle(pathlib.Path({str(path)!r}))"
-    )
+    make = f"make_tiny_bundle(pathlib.Path({str(path)!r}), classes=3)"
+    script = f"import pathlib; from tests.bundles import make_tiny_bundle; {make}"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120)
     return path
 
@@ -76,6 +76,11 @@ def test_a_flower_is_made_and_is_the_same_alone_and_among_others(service: Serve)
         assert pictures(service.wait_until_ready(), among)[2] == flower
     assert flower.startswith(b"\x89PNG")
     assert hashlib.sha256(flower).hexdigest() == alone.images[0].sha256
+    # Computed, or found in the store by the front end: both tell the kind that the file tells.
+    with Client(service.wait_until_ready()) as client:
+        again = client.generate(steps=20, seed=7)
+    assert again.images == alone.images
+    assert alone.images[0].kind == png_text(flower, "bouquet:kind") is not None
 
 
 @pytest.mark.parametrize("count", [1, 3])

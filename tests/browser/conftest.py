@@ -16,7 +16,9 @@ from tests.serving import ROOT, Serve
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-WRITE_BUNDLE = "import sys, pathlib; from tests.bundles import make_tiny_bundle as m; m(pathlib.Path(sys.argv[1]))"
+WRITE_BUNDLE = (
+    "import sys, pathlib; from tests.bundles import make_tiny_bundle as m; m(pathlib.Path(sys.argv[1]), classes=1)"
+)
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # which a container does not let it build

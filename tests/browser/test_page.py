@@ -16,6 +16,7 @@ from tests.browser.conftest import Visit
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
+KIND = ", kind 0"  # all flowers of this service are of one kind
 GROWN = ".flower:not(.waiting) .picture img"
 
 
@@ -32,11 +33,11 @@ def make(page: Page, **wish: Any) -> None:
 def make_and_wait(page: Page, **wish: Any) -> None:
     make(page, **wish)
     last = wish["seed"] + wish["count"] - 1
-    page.get_by_role("button", name=f"Enlarge Seed {last}", exact=True).wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed {last}{KIND}", exact=True).wait_for()
 
 
 def open_flower(page: Page, seed: int) -> None:
-    page.get_by_role("button", name=f"Enlarge Seed {seed}", exact=True).click()
+    page.get_by_role("button", name=f"Enlarge Seed {seed}{KIND}", exact=True).click()
     page.get_by_role("dialog").wait_for()
 
 
@@ -80,7 +81,7 @@ def test_the_gallery_outlives_a_reload(visit: Visit, page: Page) -> None:
     make_and_wait(page, seed=300, steps=5, count=1, sampler="multistep")
     page.reload()
     names = page.locator(".flower .name").all_inner_texts()
-    assert names == ["300", "200", "201", "202"]
+    assert names == [f"{seed}{KIND}" for seed in (300, 200, 201, 202)]
     assert page.get_by_text("Seed 300, 5 steps, multistep").is_visible()
     for image in page.locator(GROWN).all():
         image.scroll_into_view_if_needed()
@@ -122,9 +123,9 @@ def test_link_and_file_are_the_flower(context: BrowserContext, page: Page, servi
 def test_more_like_this_are_the_neighbours(page: Page) -> None:
     make_and_wait(page, seed=500, steps=3, count=1)
     page.get_by_role("button", name="More like Seed 500").click()
-    page.get_by_role("button", name="Enlarge Seed 504", exact=True).wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed 504{KIND}", exact=True).wait_for()
     names = page.locator(".flower .name").all_inner_texts()
-    assert names == [*map(str, range(496, 505)), "500"]
+    assert names == [f"{seed}{KIND}" for seed in (*range(496, 505), 500)]
 
 
 def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
@@ -149,24 +150,24 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     page.keyboard.press("Control+A")
     page.keyboard.type("6")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Enlarge Seed 601", exact=True).wait_for()
-    tab_to("Enlarge Seed 600", "ariaLabel")
+    page.get_by_role("button", name=f"Enlarge Seed 601{KIND}", exact=True).wait_for()
+    tab_to(f"Enlarge Seed 600{KIND}", "ariaLabel")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
-    assert dialog.get_by_role("heading").inner_text() == "Seed 600"
+    assert dialog.get_by_role("heading").inner_text() == f"Seed 600{KIND}"
     page.keyboard.press("ArrowRight")
-    assert dialog.get_by_role("heading").inner_text() == "Seed 601"
+    assert dialog.get_by_role("heading").inner_text() == f"Seed 601{KIND}"
     page.keyboard.press("ArrowLeft")
-    assert dialog.get_by_role("heading").inner_text() == "Seed 600"
+    assert dialog.get_by_role("heading").inner_text() == f"Seed 600{KIND}"
     tab_to("growth-slider")
     page.keyboard.press("Home")
     assert page.locator("#growth-words").inner_text() == "step 1 of 6"
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
-    assert focused("ariaLabel") == "Enlarge Seed 600"
+    assert focused("ariaLabel") == f"Enlarge Seed 600{KIND}"
 
 
 def test_everything_has_a_name(page: Page) -> None:
@@ -348,8 +349,8 @@ def test_many_steps_are_walked_in_fewer(page: Page) -> None:
 def choose_morph(page: Page, start: int, end: int) -> None:
     open_flower(page, start)
     page.get_by_role("button", name="Morph").click()
-    page.get_by_text(f"From seed {start} to").wait_for()
-    page.get_by_role("button", name=f"Enlarge Seed {end}", exact=True).click()
+    page.get_by_text(f"From seed {start}{KIND} to").wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed {end}{KIND}", exact=True).click()
     page.get_by_role("heading", name=f"Seed {start} to {end}").wait_for()
 
 
@@ -378,11 +379,11 @@ def test_choosing_can_be_given_up(page: Page) -> None:
     ):
         open_flower(page, 1300)
         page.get_by_role("button", name="Morph").click()
-        page.get_by_text("From seed 1300 to").wait_for()
+        page.get_by_text(f"From seed 1300{KIND} to").wait_for()
         give_up()
-        page.get_by_text("From seed 1300 to").wait_for(state="hidden")
+        page.get_by_text(f"From seed 1300{KIND} to").wait_for(state="hidden")
     open_flower(page, 1301)
-    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == "Seed 1301"
+    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == f"Seed 1301{KIND}"
 
 
 def test_who_wants_less_motion_gets_less(page: Page) -> None:

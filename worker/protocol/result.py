@@ -15,7 +15,8 @@ from worker.protocol.limits import MAX_SEED
 class ImageRecord:
     """One finished image: where it is in the store, and what is there. `bytes` is the size of the file.
 
-    `seed` is that of the image's key: of one between two seeds, the lower.
+    `seed` is that of the image's key: of one between two seeds, the lower. `kind` is what kind of flower it is; empty
+    where the bundle knows none, and between two seeds.
     """
 
     seed: int
@@ -24,6 +25,7 @@ class ImageRecord:
     height: int
     bytes: int
     sha256: str
+    kind: str = ""
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0, MAX_SEED)
@@ -32,9 +34,11 @@ class ImageRecord:
             check_integer(field, getattr(self, field), 1, MAX_SEED)
         if not re.fullmatch(r"[0-9a-f]{64}", check_text("sha256", self.sha256)):
             raise ProtocolError("sha256", "must be 64 lower-case hex digits")
+        check_text("kind", self.kind)
 
 
-_RECORD_FIELDS = {field.name for field in dataclasses.fields(ImageRecord)}
+_ADDED_LATER = frozenset({"kind"})  # jobs that ended before do not have it
+_RECORD_FIELDS = {field.name for field in dataclasses.fields(ImageRecord)} - _ADDED_LATER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +66,9 @@ class GenerationResult:
         fields = check_fields("result", value, {"revision", "images", "run_seconds"})
         if not isinstance(fields["images"], list):
             raise ProtocolError("images", "must be a list")
-        images = tuple(ImageRecord(**check_fields("image", image, _RECORD_FIELDS)) for image in fields["images"])
+        images = tuple(
+            ImageRecord(**check_fields("image", image, _RECORD_FIELDS, _ADDED_LATER)) for image in fields["images"]
+        )
         return cls(
             check_text("revision", fields["revision"]), images, check_number("run_seconds", fields["run_seconds"])
         )

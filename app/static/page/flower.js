@@ -1,9 +1,10 @@
-// A flower as the page knows it: { seed, steps, sampler, url }. The url names the bundle that made it.
+// A flower as the page knows it: { seed, steps, sampler, url, kind }. The url names the bundle that made it;
+// its kind is null where the bundle knows no kinds, and in beds that were kept before pages knew of kinds.
 
 const SAMPLERS = { ddim: "", multistep: ", multistep" };
 
 export const inSteps = ({ steps, sampler }) => `${steps} ${steps === 1 ? "step" : "steps"}${SAMPLERS[sampler] ?? ""}`;
-export const nameOf = (flower) => `Seed ${flower.seed}`;
+export const nameOf = ({ seed, kind }) => `Seed ${seed}${kind ? `, ${kind}` : ""}`;
 export const linkTo = (url) => new URL(url, location.href).href;
 export const fileOf = ({ seed, steps, sampler }) =>
   `bouquet-${seed}-${steps}${sampler === "multistep" ? "-multistep" : ""}.png`;

@@ -50,7 +50,7 @@ export class Bed {
 
   bloom(images) {
     this.line.hidden = true;
-    this.list.replaceChildren(...images.map(({ seed, url }) => this.#grown({ ...this.#flower(seed), url })));
+    this.list.replaceChildren(...images.map(({ seed, url, kind }) => this.#grown({ ...this.#flower(seed), url, kind })));
   }
 
   remove() {
@@ -64,7 +64,7 @@ export class Bed {
 
   #item(flower) {
     const item = flowerTemplate.content.firstElementChild.cloneNode(true);
-    item.querySelector(".name").textContent = String(flower.seed);
+    item.querySelector(".name").textContent = flower.kind ? `${flower.seed}, ${flower.kind}` : String(flower.seed);
     item.querySelector(".name").title = nameOf(flower);
     return item;
   }

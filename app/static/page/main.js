@@ -65,7 +65,7 @@ async function plant(job) {
       tellTrouble: (problem) => bed.progress(0, `${problem.title}. Trying again …`),
     });
     if (ended.status === "succeeded") {
-      const images = ended.images.map(({ seed, url }) => ({ seed, url }));
+      const images = ended.images.map(({ seed, url, kind }) => ({ seed, url, kind }));
       memory.update({ id: job.id, request: job.request, images });
       bed.bloom(images);
       say(images.length === 1 ? "Your flower is in bloom." : `${images.length} flowers are in bloom.`);

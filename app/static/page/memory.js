@@ -25,7 +25,7 @@ export const beds = () => {
   return Array.isArray(kept) ? kept.filter((bed) => typeof bed?.id === "string" && Array.isArray(bed.images)) : [];
 };
 
-// A bed is { id, request, images: [{ seed, url }] }; without images it is still growing.
+// A bed is { id, request, images: [{ seed, url, kind }] }; without images it is still growing.
 export function keep(bed) {
   write(BEDS, [bed, ...beds().filter((other) => other.id !== bed.id)].slice(0, MOST_BEDS));
 }

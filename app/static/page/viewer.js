@@ -119,7 +119,7 @@ export async function showMorph(from, to) {
   byId("growth").hidden = false;
   byId("viewer-back").hidden = byId("viewer-next").hidden = true;
   picture.src = from.url;
-  picture.alt = `The way from the flower of seed ${from.seed} to that of seed ${to.seed}`;
+  picture.alt = `The way from the flower of ${nameOf(from).toLowerCase()} to that of ${nameOf(to).toLowerCase()}`;
   picture.classList.add("coming");
   byId("growth-words").textContent = "growing …";
   byId("growth-play").hidden = true;

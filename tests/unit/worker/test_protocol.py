@@ -61,7 +61,7 @@ def records(draw: st.DrawFn) -> ImageRecord:
     name = image_name(draw(revisions), seed, draw(steps), draw(samplers))
     sides, size = st.integers(1, 4096), st.integers(1, 10**9)
     digest = draw(st.text("0123456789abcdef", min_size=64, max_size=64))
-    return ImageRecord(seed, name, draw(sides), draw(sides), draw(size), digest)
+    return ImageRecord(seed, name, draw(sides), draw(sides), draw(size), digest, draw(st.text()))
 
 
 @given(requests)
@@ -208,6 +208,14 @@ def test_names_that_are_nearly_right_are_refused(name: str) -> None:
 def test_a_result_survives_the_queue(revision: str, images: list[ImageRecord], seconds: float) -> None:
     result = GenerationResult(revision, tuple(images), seconds)
     assert GenerationResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_an_image_from_before_there_were_kinds_has_none() -> None:
+    value = GenerationResult(
+        "0" * 12, (ImageRecord(1, image_name("0" * 12, 1, 1), 64, 64, 100, "ab" * 32),), 0.5
+    ).to_json()
+    del value["images"][0]["kind"]
+    assert GenerationResult.from_json(value).images[0].kind == ""
 
 
 @pytest.mark.parametrize("value", [None, [], {}, {"revision": "a", "images": {}, "run_seconds": 1}, "Unserializable"])
