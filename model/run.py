@@ -29,19 +29,20 @@ from model.budget import Budget
 from model.bundle import Bundle, Card, load_bundle, save_bundle
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.code_hash import code_fingerprint
-from model.config import CHECKPOINT_SECONDS, NetworkConfig, TrainConfig
+from model.config import CHECKPOINT_SECONDS, TrainConfig
 from model.dataset import Dataset
 from model.grid import image_grid
 from model.history import EpochRow, History
 from model.kid_watch import KidWatch
 from model.model_card import write_model_card
-from model.network import CLASS_EMBEDDING
 from model.network_plot import plot_network
 from model.normaliser import Normaliser
 from model.order import PhotoOrder
+from model.run_error import RunError
 from model.sampling import Sampler
 from model.schedule import Schedule
-from model.trainer import Losses, Trainer, TrainState
+from model.starting_state import state_from_bundle, state_from_checkpoint
+from model.trainer import Losses, Trainer
 
 STEPS_PER_CALL = 50
 """Steps in one compiled loop on an accelerator."""
@@ -62,10 +63,6 @@ CHANGEABLE = frozenset(
     }
 )
 """Options that a resumed run may be given anew; any other makes it another run."""
-
-
-class RunError(Exception):
-    """The folder cannot be trained in; the message says why and what to do."""
 
 
 @dataclass
@@ -130,10 +127,10 @@ class Run:
         self._begin_size(self.budget.image_size(self.fraction))
         self._state = self._trainer.initial_state()
         if checkpoint:
-            self._state = _state_from(checkpoint, self._state)
+            self._state = state_from_checkpoint(checkpoint, self._state)
             say(f"{folder}: going on from step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes in")
         elif begin_from:
-            self._state = _state_of(begin_from, config.network, self._state, self._trainer.network)
+            self._state = state_from_bundle(begin_from, config.network, self._state, self._trainer.network)
             say(f"{folder}: beginning from the weights of {begin_from.name}, revision {begin_from.revision}")
 
     @property
@@ -412,43 +409,3 @@ class Run:
             for name in changed:
                 self._say(f"{name}: {options_before[name]} until now, {options[name]} from here")
         write_atomically(path, json.dumps(document, indent=2).encode())
-
-
-def _state_from(checkpoint: Checkpoint, template: TrainState) -> TrainState:
-    """A checkpoint's tensors on the device. Raises RunError where they do not fit the network."""
-    groups = {}
-    for name, expected in template._asdict().items():
-        values = checkpoint.groups.get(name, [])
-        if [value.shape for value in values] != [tuple(value.shape) for value in expected]:
-            raise RunError(f"the checkpoint's {name} do not fit the network; give another --out to begin anew")
-        groups[name] = [ops.convert_to_tensor(value) for value in values]
-    return TrainState(**groups)
-
-
-def _state_of(bundle: Bundle, config: NetworkConfig, template: TrainState, network: keras.Model) -> TrainState:
-    """The state before the first step, with a bundle's weights as weights and as averages.
-
-    A bundle without classes serves a network that has them: what it is told of them begins as nothing.
-
-    Raises RunError where its network has another shape.
-    """
-    classes = bundle.network_config.classes or config.classes
-    if dataclasses.replace(bundle.network_config, prediction=config.prediction, classes=classes) != config:
-        raise RunError(
-            f"begin_from: the network of {bundle.name} has another shape than that to be trained "
-            f"({bundle.network_config}, not {config}); begin from a bundle of the same preset, or anew"
-        )
-    weights = [ops.convert_to_numpy(variable.value) for variable in bundle.network.trainable_variables]
-    if not bundle.network_config.classes:
-        for index, variable in enumerate(network.trainable_variables):
-            if variable.path.startswith(CLASS_EMBEDDING):
-                weights.insert(index, np.zeros(variable.shape, np.float32))
-    statistics = [ops.convert_to_numpy(variable.value) for variable in bundle.network.non_trainable_variables]
-    values = {"weights": weights, "statistics": statistics}
-    begun = {
-        field: [ops.convert_to_tensor(value) for value in variables]
-        for field, held in template._asdict().items()
-        for kind, variables in values.items()
-        if held and field.endswith(kind)
-    }
-    return template._replace(**begun)

@@ -155,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.dataset import DatasetError, load_dataset
     from model.features import FeatureError
     from model.progress_bar import ProgressBar
-    from model.run import Run, RunError
+    from model.run import Run
+    from model.run_error import RunError
 
     try:
         class_names = _read_names(arguments.class_names)

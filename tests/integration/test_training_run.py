@@ -13,7 +13,8 @@ from model.checkpoint import load_checkpoint
 from model.code_hash import code_fingerprint
 from model.config import PRESETS, NetworkConfig, Stage
 from model.dataset import Dataset
-from model.run import Run, RunError
+from model.run import Run
+from model.run_error import RunError
 from tests.photos import paint_flower
 
 pytest.importorskip("tensorboard", reason="needs the extra `train`")
