@@ -62,7 +62,7 @@ def take_all(browser: Browser, url: str) -> None:
         make(page, seed=seed, count=count, steps=20)
         wait_for_flower(page, seed + count - 1)
     save(page, "gallery")
-    page.get_by_role("button", name="Enlarge Seed 7", exact=True).click()
+    page.get_by_role("button", name="Enlarge Seed 7,").click()
     page.get_by_role("dialog").wait_for()
     page.get_by_role("slider", name="Out of the noise, step by step").fill("7")
     page.locator("#viewer-picture:not(.coming)").wait_for()
@@ -94,7 +94,7 @@ def make(page: Page, **wish: int) -> None:
 
 def wait_for_flower(page: Page, seed: int) -> None:
     """Waits until a flower can be enlarged, and its picture is there."""
-    page.get_by_role("button", name=f"Enlarge Seed {seed}", exact=True).wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed {seed},").wait_for()
     page.wait_for_load_state("networkidle")
 
 
