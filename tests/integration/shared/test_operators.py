@@ -145,7 +145,7 @@ def test_labels_are_few_whatever_is_asked_for(front_end: FrontEnd) -> None:
     for number in range(20):
         front_end.api.get(f"/nothing/{number}")
         front_end.api.get(f"/jobs/{number}")
-        front_end.api.request(f"ODD{number}", "/jobs")
+        front_end.api.request(("PROPFIND", "MKCOL", "COPY", "LOCK")[number % 4], "/jobs")
     front_end.api.get("/static/style.css")
     front_end.api.get("/static/nothing.css")
     asked = {("GET", route) for route in ("other", "/jobs/{job_id}", "/static")} | {("other", "/jobs")}

@@ -122,11 +122,11 @@ def test_validation_is_of_the_averages_alone_and_leaves_the_state_as_it_is(train
 DRAWN = 100  # one number for all: JAX compiles every operation anew for every shape
 
 
-def draw(trainer, number=0, flip=False):
+def draw(trainer, number=0, training=False):
     """Images, noises and signal rates of a step with the first photo, time and again."""
     photos = ops.convert_to_tensor(np.repeat(PHOTOS[:1], DRAWN, axis=0))
     seed = ops.convert_to_tensor([trainer.config.seed, number * 16], trainer._random.state.dtype)
-    images, noises, rates = trainer._draw(photos, seed, flip)
+    images, noises, rates = trainer._draw(photos, seed, training)
     return ops.convert_to_numpy(images), ops.convert_to_numpy(noises), ops.convert_to_numpy(rates.signal)
 
 
@@ -149,8 +149,8 @@ def test_draws_depend_on_seed_and_step_alone(trainer):
     assert len({noise.tobytes() for noise in noises}) == 3
 
 
-def test_flips_mirror_about_half_of_the_photos_left_to_right(trainer):
-    images, _, _ = draw(trainer, flip=True)
+def test_flips_mirror_about_half_of_the_photos_left_to_right():
+    images, _, _ = draw(Trainer(dataclasses.replace(CONFIG, flip=True), 16, NORMALISER), training=True)
     whole = NORMALISER.normalise(PHOTOS[0] / np.float32(255.0))
     straight = [np.allclose(image, whole, atol=1e-5) for image in images]
     mirrored = [np.allclose(image, whole[:, ::-1], atol=1e-5) for image in images]
