@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.errors import ApiError, ProblemCode, problem_response
 from app.head_limit import MAX_HEAD_BYTES, head_too_large
 from app.request_ids import HEADER
-from app.security import RESPONSE_HEADERS
+from app.security import RAW_RESPONSE_HEADERS
 
 HEAD_SECONDS: Final = 5.0
 """In which a head must have come once its connection is open or its predecessor answered; and the rest of a request
@@ -163,7 +163,7 @@ class GuardedProtocol(HttpToolsProtocol):
         status = http.HTTPStatus(response.status_code)
         headers = [
             *response.raw_headers,
-            *((name.encode(), value.encode()) for name, value in RESPONSE_HEADERS.items()),
+            *RAW_RESPONSE_HEADERS,
             (HEADER.encode(), request_id.encode()),
         ]
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()

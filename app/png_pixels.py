@@ -9,7 +9,8 @@ import struct
 import zlib
 from typing import Final
 
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+from app.png_chunks import png_chunks
+
 _RGB8: Final = bytes((8, 2, 0, 0, 0))
 _CHANNELS: Final = 3
 _MAX_SIDE: Final = 4096
@@ -21,11 +22,9 @@ def read_pixels(png: bytes) -> tuple[int, int, bytes]:
     Raises:
         ValueError: it is no such PNG file.
     """
-    if not png.startswith(_SIGNATURE):
-        raise ValueError("not a PNG file")
     width = height = 0
     compressed = bytearray()
-    for kind, data in _chunks(png):
+    for kind, data in png_chunks(png):
         if kind == b"IHDR":
             width, height = struct.unpack(">II", data[:8])
             if data[8:] != _RGB8 or not 0 < width <= _MAX_SIDE or not 0 < height <= _MAX_SIDE:
@@ -50,19 +49,6 @@ def read_pixels(png: bytes) -> tuple[int, int, bytes]:
         above = _unfiltered(rows[start], rows[start + 1 : start + 1 + stride], above)
         pixels += above
     return width, height, bytes(pixels)
-
-
-def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
-    found, place = [], len(_SIGNATURE)
-    while place + 12 <= len(png):
-        (length,) = struct.unpack_from(">I", png, place)
-        kind, data = png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
-        checksum = png[place + 8 + length : place + 12 + length]
-        if checksum != struct.pack(">I", zlib.crc32(kind + data)):
-            raise ValueError("the PNG file is damaged: a checksum is wrong")
-        found.append((kind, data))
-        place += 12 + length
-    return found
 
 
 def _unfiltered(kind: int, row: bytes, above: bytes) -> bytes:

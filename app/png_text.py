@@ -1,11 +1,8 @@
-"""The texts in a PNG file, with the standard library alone: the front end has no Pillow."""
+"""The texts in a PNG file."""
 
 from __future__ import annotations
 
-import struct
-from typing import Final
-
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+from app.png_chunks import png_chunks
 
 
 def png_text(png: bytes, keyword: str) -> str | None:
@@ -13,15 +10,15 @@ def png_text(png: bytes, keyword: str) -> str | None:
 
     Reads what Bouquet writes: tEXt, and iTXt that is not compressed (PNG specification, 11.3.3).
     """
-    place, start = len(_SIGNATURE), keyword.encode("latin-1") + b"\x00"
-    while png.startswith(_SIGNATURE) and place + 8 <= len(png):
-        length, kind = struct.unpack_from(">I4s", png, place)
-        if kind == b"IDAT":
-            break
-        data = png[place + 8 : place + 8 + length]
-        if kind == b"tEXt" and data.startswith(start):
-            return data[len(start) :].decode("latin-1")
-        if kind == b"iTXt" and data.startswith(start + b"\x00\x00"):
-            return data[len(start) + 2 :].split(b"\x00", 2)[-1].decode("utf-8", "replace")
-        place += length + 12
+    start = keyword.encode("latin-1") + b"\x00"
+    try:
+        for kind, data in png_chunks(png):
+            if kind == b"IDAT":
+                break
+            if kind == b"tEXt" and data.startswith(start):
+                return data[len(start) :].decode("latin-1")
+            if kind == b"iTXt" and data.startswith(start + b"\x00\x00"):
+                return data[len(start) + 2 :].split(b"\x00", 2)[-1].decode("utf-8", "replace")
+    except ValueError:
+        pass
     return None

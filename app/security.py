@@ -35,7 +35,7 @@ RESPONSE_HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_RAW: Final = [(name.lower().encode(), value.encode()) for name, value in RESPONSE_HEADERS.items()]
+RAW_RESPONSE_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in RESPONSE_HEADERS.items()]
 """As ASGI has them, names in small letters."""
 
 
@@ -49,7 +49,10 @@ class SecurityHeaders:
         async def harden(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(header for header in _RAW if header[0] not in given)]
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in RAW_RESPONSE_HEADERS if header[0] not in given),
+                ]
             await send(message)
 
         await self._app(scope, receive, harden if scope["type"] == "http" else send)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.animation import webp_size
 from app.png_text import png_text
-from worker.protocol import GenerationRequest, GenerationResult, ImageRecord
+from worker.protocol import KIND_KEYWORD, GenerationRequest, GenerationResult, ImageRecord
 
 if TYPE_CHECKING:
     from worker.store import ImageStore
@@ -36,7 +36,7 @@ def stored_result(store: ImageStore, revision: str, request: GenerationRequest) 
                 height=size[1],
                 bytes=len(picture),
                 sha256=hashlib.sha256(picture).hexdigest(),
-                kind=png_text(picture, "bouquet:kind") or "",
+                kind=png_text(picture, KIND_KEYWORD) or "",
             )
         )
     return GenerationResult(revision, tuple(images), run_seconds=0.0)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
-from worker.protocol import SamplerName
+from worker.protocol import KIND_KEYWORD, SamplerName
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -43,7 +43,7 @@ def reproduction_metadata(
     if after:
         metadata["bouquet:after"] = str(after)
     if kind:
-        metadata["bouquet:kind"] = kind
+        metadata[KIND_KEYWORD] = kind
     return metadata
 
 

@@ -47,12 +47,13 @@ from worker.protocol.limits import MAX_COUNT, MAX_SEED, MAX_STEPS
 from worker.protocol.messages import Ended, JobMessage, Preview, Progress, read_message, write_message
 from worker.protocol.readiness import WorkerReadiness
 from worker.protocol.request import GenerationRequest
-from worker.protocol.result import GenerationResult, ImageRecord
+from worker.protocol.result import KIND_KEYWORD, GenerationResult, ImageRecord
 from worker.protocol.sampler import SAMPLERS, SamplerName
 
 __all__ = [
     "FAILURE_TTL",
     "JOB_FUNCTION",
+    "KIND_KEYWORD",
     "MAX_COUNT",
     "MAX_SEED",
     "MAX_STEPS",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, Final
 
 from worker.protocol.checks import ProtocolError, check_fields, check_integer, check_number, check_text
 from worker.protocol.image_address import parse_image_name
 from worker.protocol.limits import MAX_SEED
+
+KIND_KEYWORD: Final = "bouquet:kind"
+"""Of the text in a PNG file that names the flower's kind."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 const SAMPLERS = { ddim: "", multistep: ", multistep" };
 
 export const inSteps = ({ steps, sampler }) => `${steps} ${steps === 1 ? "step" : "steps"}${SAMPLERS[sampler] ?? ""}`;
-export const nameOf = ({ seed, kind }) => `Seed ${seed}${kind ? `, ${kind}` : ""}`;
+export const captionOf = ({ seed, kind }) => (kind ? `${seed}, ${kind}` : String(seed));
+export const nameOf = (flower) => `Seed ${captionOf(flower)}`;
 export const linkTo = (url) => new URL(url, location.href).href;
 export const fileOf = ({ seed, steps, sampler }) =>
   `bouquet-${seed}-${steps}${sampler === "multistep" ? "-multistep" : ""}.png`;

@@ -1,7 +1,7 @@
 // Draws beds of flowers.
 
 import { Bloom } from "./bloom.js";
-import { fileOf, inSteps, linkTo, nameOf } from "./flower.js";
+import { captionOf, fileOf, inSteps, linkTo, nameOf } from "./flower.js";
 import { remember } from "./growth.js";
 import { noise } from "./noise.js";
 
@@ -64,7 +64,7 @@ export class Bed {
 
   #item(flower) {
     const item = flowerTemplate.content.firstElementChild.cloneNode(true);
-    item.querySelector(".name").textContent = flower.kind ? `${flower.seed}, ${flower.kind}` : String(flower.seed);
+    item.querySelector(".name").textContent = captionOf(flower);
     item.querySelector(".name").title = nameOf(flower);
     return item;
   }
