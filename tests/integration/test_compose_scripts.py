@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,17 @@ def test_passwords_are_drawn_once_and_are_good(tmp_path: Path, environment: dict
     first = draw(tmp_path, environment)
     assert first.keys() == {"redis_password", "grafana_password"}
     for password in first.values():
-        assert len(password) >= 40
-        assert password.isalnum()
+        assert re.fullmatch(r"[0-9a-f]{64}", password)
     assert len(set(first.values())) == 2
     assert draw(tmp_path, environment) == first, "a second start must not change them"
+
+
+def test_a_password_has_all_the_bytes_that_were_drawn(tmp_path: Path, environment: dict[str, str]) -> None:
+    drawn = tmp_path / "urandom"
+    drawn.write_bytes(b"\xff" * 64)  # in base64 nothing but slashes
+    *shell, script = command("secrets", tmp_path)
+    subprocess.run([*shell, script.replace("/dev/urandom", str(drawn))], env=environment, check=True)
+    assert (tmp_path / "run/bouquet/redis_password").read_text() == "ff" * 32
 
 
 def test_the_queue_keeps_and_guards_what_it_is_given(tmp_path: Path, environment: dict[str, str]) -> None:
