@@ -242,7 +242,12 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64-patch": TrainConfig(
         preset="flowers64-patch",
         network=NetworkConfig(
-            widths=(48, 80, 112, 160), patch_size=2, embed_in_blocks=True, prediction="velocity", classes=102
+            widths=(48, 80, 160, 256),
+            patch_size=2,
+            embed_in_blocks=True,
+            attention_levels=2,
+            prediction="velocity",
+            classes=102,
         ),
         # The last step leaves what noise there is in its input as blur: less of it than in the reference. The first
         # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.

@@ -15,6 +15,8 @@ Tensor = Any
 
 CLASS_EMBEDDING = "class_embedding"
 """Name of the layer that holds a vector for each class."""
+ATTENTION = "attention"
+"""What the names of the layers of self-attention begin with."""
 INPUT_LAYER = "pixels_in"
 OUTPUT_LAYER = "pixels_out"
 
@@ -127,10 +129,14 @@ class _Builder:
         self.precision = precision
         self.noise_level: Tensor | None = None
         self._next_seed = None if seed is None else seed * 10_000
+        self._attention_blocks = 0
 
     def conv(self, width: int, size: int, **options: Any) -> layers.Layer:
         options = {"kernel_initializer": self._glorot(), **options}
         return layers.Conv2D(width, size, padding="same", dtype=self.precision, **options)
+
+    def normalise(self, x: Tensor, name: str | None = None) -> Tensor:
+        return layers.BatchNormalization(center=False, scale=False, dtype=self.precision, name=name)(x)
 
     def dense(self, width: int, **options: Any) -> layers.Layer:
         return layers.Dense(width, dtype=self.precision, **{"kernel_initializer": self._glorot(), **options})
@@ -156,15 +162,19 @@ class _Builder:
 
     def attention_block(self, x: Tensor, width: int) -> Tensor:
         """Normalise, let all positions look at one another; added to the input."""
-        normalised = layers.BatchNormalization(center=False, scale=False, dtype=self.precision)(x)
-        mixed = SelfAttention(self.config.heads(width), self.precision)(self.conv(3 * width, 1)(normalised))
+        name = f"{ATTENTION}_{self._attention_blocks}"
+        self._attention_blocks += 1
+        normalised = self.normalise(x, name=f"{name}_norm")
+        queries_keys_values = self.conv(3 * width, 1, name=f"{name}_in")(normalised)
+        mixed = SelfAttention(self.config.heads(width), self.precision)(queries_keys_values)
         # Zero-initialised, so that training begins from the network without attention.
-        return layers.Add(dtype=self.precision)([x, self.conv(width, 1, kernel_initializer="zeros")(mixed)])
+        mixed = self.conv(width, 1, kernel_initializer="zeros", name=f"{name}_out")(mixed)
+        return layers.Add(dtype=self.precision)([x, mixed])
 
     def residual_block(self, x: Tensor, width: int) -> Tensor:
         """Normalise, convolve with swish, convolve; added to the input (through a 1 x 1 where widths differ)."""
         residual = x if x.shape[-1] == width else self.conv(width, 1)(x)
-        x = layers.BatchNormalization(center=False, scale=False, dtype=self.precision)(x)
+        x = self.normalise(x)
         x = self.conv(width, 3, activation="swish")(x)
         if self.noise_level is not None:
             # Zero-initialised, so that training begins from the unconditioned block.

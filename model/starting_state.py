@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
-import numpy as np
 from keras import ops
 
 from model.bundle import Bundle
 from model.checkpoint import Checkpoint
 from model.config import NetworkConfig
-from model.network import CLASS_EMBEDDING
+from model.grown_weights import can_grow, grown_weights
 from model.run_error import RunError
 from model.trainer import TrainState
 
@@ -30,22 +27,19 @@ def state_from_checkpoint(checkpoint: Checkpoint, template: TrainState) -> Train
 def state_from_bundle(bundle: Bundle, config: NetworkConfig, template: TrainState, network: keras.Model) -> TrainState:
     """The state before the first step, with a bundle's weights as weights and as averages.
 
-    A bundle without classes serves a network that has them: what it is told of them begins as nothing.
+    ``network`` is the one to be trained, by ``config``. It may be larger than the bundle's (see ``can_grow``), and
+    computes at first what that does.
 
-    Raises RunError where its network has another shape.
+    Raises RunError where the bundle's network cannot grow to that.
     """
-    classes = bundle.network_config.classes or config.classes
-    if dataclasses.replace(bundle.network_config, prediction=config.prediction, classes=classes) != config:
+    if not can_grow(bundle.network_config, config):
         raise RunError(
-            f"begin_from: the network of {bundle.name} has another shape than that to be trained "
-            f"({bundle.network_config}, not {config}); begin from a bundle of the same preset, or anew"
+            f"begin_from: the network of {bundle.name} has another shape than that to be trained, and cannot grow to "
+            f"it ({bundle.network_config}, not {config}); begin from a bundle of the same preset, or anew"
         )
-    weights = [ops.convert_to_numpy(variable.value) for variable in bundle.network.trainable_variables]
-    if not bundle.network_config.classes:
-        for index, variable in enumerate(network.trainable_variables):
-            if variable.path.startswith(CLASS_EMBEDDING):
-                weights.insert(index, np.zeros(variable.shape, np.float32))
-    statistics = [ops.convert_to_numpy(variable.value) for variable in bundle.network.non_trainable_variables]
+    grown = grown_weights(bundle.network, network)
+    weights = [grown[variable.path] for variable in network.trainable_variables]
+    statistics = [grown[variable.path] for variable in network.non_trainable_variables]
     values = {"weights": weights, "statistics": statistics}
     begun = {
         field: [ops.convert_to_tensor(value) for value in variables]

@@ -238,11 +238,28 @@ def test_photos_of_other_classes_than_the_network_is_told_are_refused(tmp_path):
         run_in(tmp_path, config)
 
 
-def test_a_bundle_of_another_shape_is_refused_to_begin_from(whole, tmp_path):
-    with pytest.raises(RunError, match=r"begin_from.*shape"):
+def test_a_larger_network_may_begin_from_a_smaller_one(whole, tmp_path):
+    ancestor = load_bundle(whole / "bundle.safetensors")
+    config = dataclasses.replace(
+        CONFIG, network=dataclasses.replace(CONFIG.network, widths=(12,), attention_levels=1), learning_rate=1e-12
+    )
+    run, _ = train(tmp_path, config, begin_from=ancestor)
+    bundle = load_bundle(run.bundle_path)
+    assert bundle.network_config == config.network
+    ours, theirs = (
+        {variable.path: np.asarray(variable.value) for variable in network.trainable_variables}
+        for network in (bundle.network, ancestor.network)
+    )
+    np.testing.assert_allclose(ours["pixels_in/kernel"][..., :8], theirs["pixels_in/kernel"], atol=1e-6)
+    np.testing.assert_allclose(ours["pixels_out/kernel"][..., :8, :], theirs["pixels_out/kernel"], atol=1e-6)
+    np.testing.assert_allclose(ours["pixels_out/kernel"][..., 8:, :], 0.0, atol=1e-6)
+
+
+def test_a_bundle_that_cannot_grow_to_the_network_is_refused_to_begin_from(whole, tmp_path):
+    with pytest.raises(RunError, match=r"begin_from.*cannot grow"):
         run_in(
             tmp_path,
-            dataclasses.replace(CONFIG, network=NetworkConfig((16,), 1)),
+            dataclasses.replace(CONFIG, network=NetworkConfig((4,), 1)),
             begin_from=load_bundle(whole / "bundle.safetensors"),
         )
 
