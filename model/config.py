@@ -281,7 +281,7 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64-xl": TrainConfig(
         preset="flowers64-xl",
         network=NetworkConfig(
-            widths=(64, 128, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
+            widths=(48, 112, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
         schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
         guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
