@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from app.collector import spare_what_is_loaded
 from app.command_error import CommandError
 from app.home import HomeLock, prepare_home
 from app.libraries import missing_libraries
@@ -83,6 +84,7 @@ def api(options: argparse.Namespace) -> int:
     # uvicorn stops in order on these and raises them again afterwards, when they should end nothing more.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    spare_what_is_loaded()
     with listener:
         server = Server(config)
         server.run(sockets=[listener])
