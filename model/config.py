@@ -311,5 +311,5 @@ PRESETS: dict[str, TrainConfig] = {
     ),
 }
 """Named recipes: ``flowers64`` is the reference; ``flowers64-plus`` is its network trained in another way, and
-``flowers64-xl`` a larger network, for a GPU; ``flowers64-patch`` is for hours of a CPU (a step costs a third of the
+``flowers64-xl`` a larger network, for a GPU; ``flowers64-patch`` is for hours of a CPU (a step costs four fifths of the
 reference's); ``tiny`` trains in seconds for tests."""

@@ -22,14 +22,18 @@ def can_grow(small: NetworkConfig, large: NetworkConfig) -> bool:
     both networks keep their width, since an attention head is no channel more or less.
     """
     fixed = ("block_depth", "embedding_dims", "embedding_max_frequency", "patch_size", "embed_in_blocks")
+    attention_is_new = small.attention_levels == 0
     attending = len(small.widths) - small.attention_levels
     return (
         len(small.widths) == len(large.widths)
         and all(before <= after for before, after in zip(small.widths, large.widths, strict=True))
         and _changes_of_width(small) == _changes_of_width(large)
         and small.classes in (0, large.classes)
-        and (small.attention_levels, small.widths[attending:], small.head_width)
-        in ((0, (), small.head_width), (large.attention_levels, large.widths[attending:], large.head_width))
+        and (
+            attention_is_new
+            or (small.attention_levels, small.head_width, small.widths[attending:])
+            == (large.attention_levels, large.head_width, large.widths[attending:])
+        )
         and all(getattr(small, name) == getattr(large, name) for name in fixed)
     )
 
@@ -42,7 +46,7 @@ def grown_weights(small: keras.Model, large: keras.Model) -> dict[str, Array]:
     it no weight at first. ``large`` is left as it is. Both are of ``build_network``, and their configs ``can_grow``.
     """
     values = {variable.path: _value(variable) for variable in large.variables}
-    in_small = {layer.name for layer in small.layers}
+    in_small = [layer.name for layer in small.layers]
     # A layer that only the larger one has adds nothing at first: attention's and classes' last weights begin as zeros.
     new = [kind for kind in (ATTENTION, CLASS_EMBEDDING) if not any(name.startswith(kind) for name in in_small)]
     sources = [layer for layer in small.layers if layer.weights]

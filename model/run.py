@@ -85,10 +85,10 @@ class Run:
     """Trains ``config`` on ``dataset`` in ``folder``, from where the folder's last checkpoint stands.
 
     ``begin_from`` is a bundle whose weights are those before the first step, in place of random ones. Its network may
-    have predicted something else: what it has learnt to see serves either prediction.
+    be smaller (see model/grown_weights.py) and have predicted something else: what it sees serves either prediction.
 
     Raises:
-        RunError: the folder holds a run with other options or other data; the bundle's network has another shape.
+        RunError: the folder holds a run with other options or other data; the bundle's network cannot grow to ours.
         CheckpointError: its checkpoints are all damaged.
     """
 

@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder, such as runs/reference")
     parser.add_argument(
-        "--begin-from", type=Path, metavar="BUNDLE", help="begin with its weights, in place of random ones"
+        "--begin-from",
+        type=Path,
+        metavar="BUNDLE",
+        help="begin with its weights, in place of random ones; a smaller network's will do",
     )
     parser.add_argument("--minutes", type=float, help="stop after so much training, learning rate down to zero by then")
     parser.add_argument("--epochs", type=int)
