@@ -41,6 +41,20 @@ def test_the_directions_stay_and_all_count_alike(shape):
     np.testing.assert_allclose(left @ right, polar, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(150, 30), (30, 150), (30, 30)])
+def test_singular_values_go_where_the_published_iteration_takes_them(shape):
+    """Those of a hundred-thousandth too, which the squares in a Gram matrix might swallow."""
+    left, _, right = np.linalg.svd(RANDOM.normal(size=shape), full_matrices=False)
+    matrix = (left * np.geomspace(1.0, 1e-5, 30)) @ right
+    exact = matrix / np.sqrt(np.sum(matrix**2))
+    for _ in range(5):
+        gram = exact @ exact.T
+        exact = 3.4445 * exact + (-4.7750 * gram + 2.0315 * gram @ gram) @ exact
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(orthogonalised(matrix.astype(np.float32))), exact, atol=2e-3, rtol=0.0
+    )
+
+
 def test_nothing_is_made_of_no_gradient():
     np.testing.assert_array_equal(ops.convert_to_numpy(orthogonalised(np.zeros((3, 4), np.float32))), 0.0)
 
