@@ -120,6 +120,10 @@ class TrainConfig:
     stratified_times: bool = False
     """Whether the diffusion times of a batch are spread evenly over [0, 1], one in each of ``batch_size`` equal parts
     (Kingma et al. 2021, variational diffusion models, I.1), and not each drawn by itself: gradients then vary less."""
+    train_time_power: float | None = None
+    """``time_power`` of the schedule in training, where that is to be another than in sampling: at which noise levels
+    the network learns most. Sampling wants many steps where there is hardly any signal yet; learning wants few photos
+    there, and more where detail is made out (Karras et al. 2022, EDM, table 1: the noise distribution)."""
     optimizer: OptimizerName = "adamw"
     """``muon`` steps the matrices between hidden layers by ``model.muon``, and the other weights by AdamW."""
     learning_rate: float = 1e-3
@@ -170,6 +174,8 @@ class TrainConfig:
             raise ValueError(f"warmup_steps must not be below 0, got {self.warmup_steps}")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed must be between 0 and {MAX_SEED}, got {self.seed}")
+        if self.train_time_power is not None and not 0.0 < self.train_time_power < math.inf:
+            raise ValueError(f"train_time_power must be above 0, got {self.train_time_power:g}")
         if not 0.0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate:g}")
         if not 0.0 <= self.weight_decay < math.inf:

@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stratified-times", action=argparse.BooleanOptionalAction, help="spread the diffusion times of a batch evenly"
     )
+    parser.add_argument(
+        "--train-time-power", type=float, help="noise levels of training: 2 dwells on noisy images, 0.8 on clear ones"
+    )
     parser.add_argument("--optimizer", choices=get_args(OptimizerName))
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--warmup-steps", type=int)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import keras
@@ -63,6 +64,9 @@ class Trainer:
     ) -> None:
         self.config = config
         self.schedule = schedule or config.schedule
+        self._train_schedule = self.schedule
+        if config.train_time_power is not None:
+            self._train_schedule = dataclasses.replace(self.schedule, time_power=config.train_time_power)
         self.image_size = image_size
         self.network = build_network(config.network, image_size, config.precision, config.seed)
         self.optimizer = build_optimizer(config, self.network)
@@ -215,7 +219,7 @@ class Trainer:
             if training and self.config.flip:
                 mirrored = keras.random.uniform((count, 1, 1, 1), seed=self._random) < 0.5
                 images = ops.where(mirrored, ops.flip(images, axis=2), images)
-        return images, noises, self.schedule.rates(times, ops)
+        return images, noises, (self._train_schedule if training else self.schedule).rates(times, ops)
 
     def _conditions(self, labels: Tensor, seed: Tensor | None) -> Tensors:
         """The network's inputs beside the noisy images and their noise: class weights, or none."""

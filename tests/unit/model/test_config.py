@@ -63,6 +63,8 @@ def test_json_is_the_way_back(preset):
         ({"epochs": 0}, "epochs"),
         ({"sample_steps": 0}, "sample_steps"),
         ({"learning_rate": 0.0}, "learning_rate"),
+        ({"train_time_power": 0.0}, "train_time_power"),
+        ({"train_time_power": math.nan}, "train_time_power"),
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"ema": 1.0}, "ema"),
         ({"decay_share": 1.1}, "decay_share"),

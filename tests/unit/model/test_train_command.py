@@ -30,13 +30,13 @@ def test_options_take_the_place_of_the_presets():
     options = "--epochs 3 --stages 32:0.25,64:0.75 --batch-size 16 --flip --precision mixed_bfloat16 --loss mse"
     options += " --resize box --learning-rate 0.002 --warmup-steps 10 --decay-share 0.2 --weight-decay 0.01"
     options += " --no-scale-decay --ema 0.99 --second-ema 0.999 --ema-warmup --seed 5 --min-snr 5 --prediction velocity"
-    options += " --class-drop 0.3 --guidance 2 --optimizer muon --stratified-times"
+    options += " --class-drop 0.3 --guidance 2 --optimizer muon --stratified-times --train-time-power 0.8"
     assert resolved(*options.split()) == dataclasses.replace(
         PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
         precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
         weight_decay=0.01, scale_decay=False, ema=0.99, second_ema=0.999, ema_warmup=True, seed=5, min_snr=5.0,
         network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=Guidance(2.0),
-        optimizer="muon", stratified_times=True,
+        optimizer="muon", stratified_times=True, train_time_power=0.8,
     )  # fmt: skip
 
 

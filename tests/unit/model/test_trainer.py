@@ -152,6 +152,20 @@ def test_the_times_of_a_batch_are_spread_evenly_in_training_alone(photos):
     assert sorted(parts(training=False)) != list(range(8))
 
 
+def test_training_may_dwell_on_other_noise_levels_than_sampling(photos):
+    config = dataclasses.replace(CONFIG, schedule=Schedule(time_power=2.0), train_time_power=0.5)
+    trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
+    seed = ops.convert_to_tensor([CONFIG.seed, 0], trainer._random.state.dtype)
+
+    def noisiest_share(training):
+        _, _, rates = trainer._draw(np.repeat(photos, 20, axis=0), seed, training)
+        return np.mean(ops.convert_to_numpy(rates.signal) < np.cos(np.pi / 4))
+
+    # Half of the angles lie in 1 - sqrt(1/2) of the times at a power of 2, beyond them in sqrt(1/2); at 1/2 in 1/4.
+    assert noisiest_share(training=False) > 0.6
+    assert noisiest_share(training=True) < 0.4
+
+
 def test_two_averages_each_have_their_decay(photos):
     config = dataclasses.replace(CONFIG, ema=0.5, second_ema=0.9)
     trainer = Trainer(config, 16, Normaliser.of(PHOTOS))
