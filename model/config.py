@@ -261,6 +261,7 @@ PRESETS: dict[str, TrainConfig] = {
         loss="mse",
         guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
         stratified_times=True,
+        train_time_power=0.8,
         optimizer="muon",
         batch_size=32,
         epochs=40,
