@@ -120,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
             help="port to listen on, 0 takes a free one (BOUQUET_PORT, 8000)",
         )
     serve.add_argument("--workers", metavar="N", type=_integer(0, 1024), help="worker processes (BOUQUET_WORKERS, 1)")
+    serve.add_argument(
+        "--api-processes", metavar="N", type=_integer(1, 64), help="processes of the API (BOUQUET_API_PROCESSES, 1)"
+    )
+    api.add_argument("--figures", type=Path, help=argparse.SUPPRESS)  # where those that share a port count together
     api.add_argument("--listener", type=_integer(3, 2**20), help=argparse.SUPPRESS)  # what `bouquet serve` opened
 
     generate = add("generate", "app.remote:generate", "make flowers, in this process or on a server (--server URL)")

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import redis.asyncio
@@ -83,10 +83,18 @@ class _Watch:
 class EventHub:
     """One for each front end process. All methods belong to its event loop's thread."""
 
-    def __init__(self, connection: AsyncRedis, queue: JobQueue, meter: LoadMeter) -> None:
+    def __init__(
+        self,
+        connection: AsyncRedis,
+        queue: JobQueue,
+        meter: LoadMeter,
+        readers_changed: Callable[[int], None] = lambda change: None,
+    ) -> None:
+        """`readers_changed` is called with 1 for each reader that comes, and with -1 for each that goes."""
         self._redis = connection
         self._queue = queue
         self._meter = meter
+        self._readers_changed = readers_changed
         self._watches: dict[str, _Watch] = {}
         self._news = asyncio.Event()
         self._channels: PubSub | None = None
@@ -107,20 +115,17 @@ class EventHub:
             return reader
         watch = self._watches.setdefault(job_id, _Watch(job_id))
         watch.readers.add(reader)
+        self._readers_changed(1)
         self._mark_stale(watch)
         return reader
 
     def leave(self, job_id: str, reader: EventReader) -> None:
         """Forgets a reader, and the job with its last one. No error if that has been done."""
-        if (watch := self._watches.get(job_id)) is not None:
-            watch.readers.discard(reader)
+        if (watch := self._watches.get(job_id)) is not None and reader in watch.readers:
+            watch.readers.remove(reader)
+            self._readers_changed(-1)
             if not watch.readers:
                 del self._watches[job_id]
-
-    @property
-    def readers(self) -> int:
-        """How many there are."""
-        return sum(len(watch.readers) for watch in self._watches.values())
 
     def hang_up(self) -> None:
         """Ends all readers, present and to come: the front end is about to stop. They may go on at another one."""

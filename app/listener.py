@@ -4,8 +4,10 @@
 backlog and are not refused.
 """
 
+import contextlib
 import errno
 import socket
+import sys
 
 from app.command_error import CommandError
 
@@ -20,6 +22,31 @@ def open_listener(host: str, port: int) -> socket.socket:
     Raises:
         ListenError: the name is unknown, or the port is taken or not allowed.
     """
+    return _listen(host, port, among_others=False)
+
+
+def open_listeners(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listen `count` times on one port, a process each; where the system can, it deals the connections out evenly.
+
+    All processes can also share one socket, as they do where it cannot. But then whoever wakes up first takes what is
+    there, and of a crowd that comes at once one process may get everybody.
+
+    Raises:
+        ListenError: as `open_listener`.
+    """
+    # Alone at first: sockets that may share a port share it with those of another Bouquet too, where it must be taken.
+    alone = open_listener(host, port)
+    if count == 1 or sys.platform != "linux":
+        return [alone] * count
+    taken = alone.getsockname()[1]
+    alone.close()
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(host, taken, among_others=True)) for _ in range(count)]
+        stack.pop_all()
+    return listeners
+
+
+def _listen(host: str, port: int, *, among_others: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -30,6 +57,8 @@ def open_listener(host: str, port: int) -> socket.socket:
         ) from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if among_others:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind(address)
         # At once: two sockets may be bound to one port while neither listens.

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -47,13 +48,14 @@ _REDIS_SECONDS: Final = 5.0
 _REDIS_CONNECTIONS: Final = 32
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, figures: Path | None = None) -> FastAPI:
     """The front end. Touches neither network nor disk before it is started.
 
     Who runs it calls its `state.hang_up()` when it is about to stop: event streams end then, and would not otherwise.
+    `figures` is the folder in which it counts together with other processes (app/common_figures.py).
     """
     store = open_store(settings.store_location)
-    metrics = FrontEndMetrics()
+    metrics = FrontEndMetrics(figures)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -122,8 +124,7 @@ async def _open_state(settings: Settings, store: ImageStore, metrics: FrontEndMe
     queue = JobQueue(connection, blocking, settings.job_ttl)
     meter = LoadMeter(connection)
     submitter = Submitter(connection, queue, meter, store, settings.queue_limit, settings.job_ttl)
-    hub = EventHub(connection, queue, meter)
-    metrics.watch_readers(lambda: hub.readers)
+    hub = EventHub(connection, queue, meter, metrics.readers_changed)
     tasks = [asyncio.create_task(_sweep(queue)), asyncio.create_task(hub.run())]
     try:
         yield State(

@@ -2,7 +2,8 @@
 
 Three kinds of figures in one answer, all in Prometheus' text format or OpenMetrics, as the scraper likes:
 
-- this process': requests, times, memory. Each front end has its own; add them up.
+- this front end's: requests, times, memory. Each front end has its own; add them up. Processes that share a port are
+  one front end and count together; what is of one process alone, such as its memory, they leave out.
 - the queue's: the same at every front end; take the largest, not the sum.
 - the workers', each with a label `worker`: also the same at every front end.
 """
@@ -13,7 +14,8 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis.exceptions
@@ -28,6 +30,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.protocol import STORE_FIGURES_KEY, WORKER_METRICS_INDEX, worker_metrics_key, worker_ready_key
@@ -49,14 +52,21 @@ _MAX_BYTES: Final = 1 << 20
 
 
 class FrontEndMetrics:
-    """The figures of one front end process."""
+    """The figures of one front end."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder`: where several processes of it count together (app/common_figures.py); None: there is but one."""
         # Else every counter and histogram had one more series, which nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        self.registry = shown = CollectorRegistry()
+        if folder is None:
+            ProcessCollector(registry=self.registry)
+        else:
+            shown = CollectorRegistry()
+            MultiProcessCollector(shown, str(folder))  # type: ignore[no-untyped-call]
+        self.shown = shown
+        """What a scrape is answered with."""
+        PlatformCollector(registry=shown)
         self._requests = Counter(
             "bouquet_http_requests",
             "Answers, by the template of their route.",
@@ -85,15 +95,20 @@ class FrontEndMetrics:
             ("cache",),
             registry=self.registry,
         )
-        self._readers = Gauge("bouquet_event_readers", "Event streams that are open.", registry=self.registry)
+        self._readers = Gauge(
+            "bouquet_event_readers",
+            "Event streams that are open.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         for outcome in ("queued", "stored"):  # at 0 from the start: a rate needs a value before the first event
             self._accepted.labels(outcome)
         for outcome in ("hit", "miss"):
             self._pictures.labels(outcome)
 
-    def watch_readers(self, count: Callable[[], int]) -> None:
-        """Asks for the number of open event streams at each scrape."""
-        self._readers.set_function(count)
+    def readers_changed(self, change: int) -> None:
+        """So many event streams were opened; below 0: closed."""
+        self._readers.inc(change)
 
     def answered(self, route: str, method: str, status: int, seconds: float | None, problem: str | None) -> None:
         """A request has been answered; `seconds` until the answer began, None if it does not count."""
@@ -139,7 +154,7 @@ class Exposition:
         encode, media_type = choose_encoder(accept)
 
         def text() -> bytes:
-            snapshot = _Snapshot(self._metrics.registry, [*families, *_of_workers(texts)])
+            snapshot = _Snapshot(self._metrics.shown, [*families, *_of_workers(texts)])
             return encode(cast("CollectorRegistry", snapshot))
 
         # In a thread: it takes some milliseconds a worker, in which nobody else would be answered.
@@ -218,7 +233,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 class _Snapshot:
-    """What an encoder takes for a registry: this process' figures, and those just read."""
+    """What an encoder takes for a registry: this front end's figures, and those just read."""
 
     def __init__(self, registry: CollectorRegistry, families: Sequence[Metric]) -> None:
         self._registry = registry

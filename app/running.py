@@ -7,15 +7,18 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from app.collector import spare_what_is_loaded
 from app.command_error import CommandError
+from app.common_figures import count_together
 from app.home import HomeLock, prepare_home
 from app.libraries import missing_libraries
-from app.listener import local_url, open_listener
+from app.listener import local_url, open_listener, open_listeners
 from app.settings import Settings
 from app.tether import Tether
 from app.valkey import EmbeddedValkey, ValkeyError, answers, socket_url, stop
@@ -26,7 +29,13 @@ _QUEUE_ANSWER_SECONDS = 5.0
 
 def serve(options: argparse.Namespace) -> int:
     """Run everything until Ctrl-C or SIGTERM."""
-    settings = Settings.from_environ(home=options.home, host=options.host, port=options.port, workers=options.workers)
+    settings = Settings.from_environ(
+        home=options.home,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        api_processes=options.api_processes,
+    )
     if settings.workers and (problem := missing_libraries()) is not None:
         raise CommandError(problem)
     from app.serve import Plan, run
@@ -42,13 +51,25 @@ def serve(options: argparse.Namespace) -> int:
             valkey.command()  # raises where there is none for this machine
         else:
             _check_queue(settings.redis_url)
-        listener = stack.enter_context(open_listener(settings.host, settings.port))
-        return run(Plan(settings, listener, settings.redis_url or socket_url(settings.home), valkey, tether))
+        listeners = open_listeners(settings.host, settings.port, settings.api_processes)
+        for listener in listeners:
+            stack.callback(listener.close)
+        figures = None
+        if settings.api_processes > 1:
+            figures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bouquet-figures-")))
+        url = settings.redis_url or socket_url(settings.home)
+        return run(Plan(settings, listeners, url, valkey, tether, figures))
 
 
 def api(options: argparse.Namespace) -> int:
-    """Run the HTTP API alone; `--listener` is the number of a socket that `bouquet serve` opened."""
+    """Run the HTTP API alone.
+
+    `--listener` is the number of a socket that `bouquet serve` opened, `--figures` the folder in which all the API's
+    processes on that socket count what they do.
+    """
     settings = Settings.from_environ(home=options.home, host=options.host, port=options.port)
+    if options.figures is not None:
+        count_together(options.figures)
     import uvicorn
 
     from app.http_protocol import GuardedProtocol
@@ -63,7 +84,7 @@ def api(options: argparse.Namespace) -> int:
             await super().shutdown(sockets)
 
     set_up_logging(settings.log_level, settings.log_format)
-    app = create_app(settings)
+    app = create_app(settings, options.figures)
 
     if options.listener is not None:
         listener = socket.socket(fileno=options.listener)

@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from app.common_figures import forget_present_state
 from app.console import Console
 from app.listener import local_address, local_url
 from app.part import Part, describe_exit
@@ -36,14 +38,17 @@ class Plan:
     """What to run. `settings.home` is absolute, the home prepared and, for an embedded queue, locked."""
 
     settings: Settings
-    listener: socket.socket
+    listeners: Sequence[socket.socket]
+    """One for each process of the API, all on one port."""
     redis_url: str
     valkey: EmbeddedValkey | None
     tether: Tether
+    figures: Path | None = None
+    """The folder in which several processes of the API count together; None for one process."""
 
     def environment(self) -> dict[str, str]:
         """The children's environment: this one's, with what the command line and the defaults made of it."""
-        host, port = self.listener.getsockname()[:2]
+        host, port = self.listeners[0].getsockname()[:2]
         return os.environ | {
             "BOUQUET_HOME": str(self.settings.home),
             "BOUQUET_REDIS_URL": self.redis_url,
@@ -59,11 +64,15 @@ class Supervisor:
     def __init__(self, plan: Plan, console: Console | None = None) -> None:
         self._plan = plan
         worker_names = [f"worker-{number}" for number in range(1, plan.settings.workers + 1)]
-        names = ["bouquet", "valkey", "api", *worker_names]
+        processes = plan.settings.api_processes
+        api_names = ["api"] if processes == 1 else [f"api-{number}" for number in range(1, processes + 1)]
+        names = ["bouquet", "valkey", *api_names, *worker_names]
         self._console = console or Console(sys.stdout, names, as_json=plan.settings.log_format == "json")
         environment = plan.environment()
-        api_command = ["-m", "app", "api", "--listener", str(plan.listener.fileno())]
-        self._api = self._part("api", api_command, environment, [plan.listener.fileno()])
+        self._apis = [
+            self._api(name, listener.fileno(), environment)
+            for name, listener in zip(api_names, plan.listeners, strict=True)
+        ]
         self._workers = [self._part(name, ["-m", "worker"], environment) for name in worker_names]
         self._valkey: Part | None = None
         self._valkey_log_offset = 0
@@ -74,6 +83,12 @@ class Supervisor:
         self._ready = False
         self._exit_code = 0
         self._keepers: list[asyncio.Task[None]] = []
+
+    def _api(self, name: str, listener: int, environment: Mapping[str, str]) -> Part:
+        command = ["-m", "app", "api", "--listener", str(listener)]
+        if self._plan.figures is not None:
+            command += ["--figures", str(self._plan.figures)]
+        return self._part(name, command, environment, [listener])
 
     def _part(self, name: str, command: Sequence[str], env: Mapping[str, str], fds: Sequence[int] = ()) -> Part:
         def launch() -> "subprocess.Popen[bytes]":
@@ -108,12 +123,12 @@ class Supervisor:
             loop.add_signal_handler(number, self._request_stop, number)
         queue = "an embedded Valkey" if self._valkey is not None else "the queue of BOUQUET_REDIS_URL"
         workers = f"{len(self._workers)} worker{'' if len(self._workers) == 1 else 's'}"
-        self._say(f"starting {workers} and the API on {queue}; home {self._plan.settings.home}")
+        api = "the API" if len(self._apis) == 1 else f"{len(self._apis)} processes of the API"
+        self._say(f"starting {workers} and {api} on {queue}; home {self._plan.settings.home}")
         try:
             if await self._start_valkey():
-                self._start(self._api)
-                for worker in self._workers:
-                    self._start(worker)
+                for part in [*self._apis, *self._workers]:
+                    self._start(part)
                 self._watch(asyncio.create_task(self._announce()))
                 await self._stopping.wait()
         finally:
@@ -122,7 +137,7 @@ class Supervisor:
 
     @property
     def _parts(self) -> list[Part]:
-        return [*([self._valkey] if self._valkey is not None else []), self._api, *self._workers]
+        return [*([self._valkey] if self._valkey is not None else []), *self._apis, *self._workers]
 
     def _check_parts(self) -> None:
         for part in self._parts:
@@ -130,6 +145,8 @@ class Supervisor:
             part.check()
             if process_id is not None and part.process_id is None:
                 self._plan.tether.release(process_id)
+                if part in self._apis and self._plan.figures is not None:
+                    forget_present_state(self._plan.figures, process_id)
 
     def _request_stop(self, number: signal.Signals) -> None:
         if self._stopping.is_set():
@@ -229,7 +246,7 @@ class Supervisor:
     async def _announce(self) -> None:
         """Say when the service can be used: not before a worker has loaded its bundle and run a warm-up."""
         loop = asyncio.get_running_loop()
-        url, began = local_url(self._plan.listener), loop.time()
+        url, began = local_url(self._plan.listeners[0]), loop.time()
         while await self._probe("/health/live") != 200:
             if await self._stopped_within(_PROBE_SECONDS):
                 return
@@ -249,7 +266,7 @@ class Supervisor:
 
     async def _probe(self, path: str) -> int:
         """Return the status of a GET, 0 for no answer."""
-        host, port = local_address(self._plan.listener)
+        host, port = local_address(self._plan.listeners[0])
         request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         try:
             async with asyncio.timeout(5):
@@ -266,8 +283,9 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         self._stopping.set()
-        self._plan.listener.close()  # The API holds its own; once that is closed too, nobody is kept waiting.
-        await self._stop("api", [self._api], API_GRACE_SECONDS)
+        for listener in self._plan.listeners:  # The API holds its own; once those are closed too, nobody waits.
+            listener.close()
+        await self._stop("api", self._apis, API_GRACE_SECONDS)
         drain = self._plan.settings.drain_seconds + _DRAIN_MARGIN_SECONDS
         await self._stop("workers", self._workers, drain)
         if self._valkey is not None and self._plan.valkey is not None:

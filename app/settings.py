@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
     workers: int = Field(default=1, ge=0, le=1024, description="Worker processes that `bouquet serve` starts.")
+    api_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes of the API that `bouquet serve` starts, which share the port; each can fill a core.",
+    )
     drain_seconds: float = Field(
         default=30.0,
         ge=0,

@@ -195,17 +195,19 @@ def _memory(options: argparse.Namespace, folder: Path) -> None:
 
 
 def _posts(options: argparse.Namespace, folder: Path) -> None:
-    report.heading(f"Serve: posts that one front end accepts, {_POST_CLIENTS} clients on the same cores")
-    with Service(folder / "posts", worker=False) as service:
-        service.wait()
-        measure_posts(service.port, _WARM_UP_POSTS, _POST_CLIENTS, 0)
-        before = service.cpu_seconds("api")
-        posts = measure_posts(service.port, options.posts, _POST_CLIENTS, _SEEDS_A_PART)
-        processor = (service.cpu_seconds("api") - before) / posts.posts
-    report.table(
-        ("posts", "accepted/s", "p50 ms", "p99 ms", "processor ms a post, front end"),
-        [(posts.posts, posts.per_second, 1e3 * posts.p50, 1e3 * posts.p99, 1e3 * processor)],
-    )
+    report.heading(f"Serve: posts that a front end accepts, {_POST_CLIENTS} clients and the queue on the same cores")
+    rows = []
+    for turn in range(options.post_turns):
+        for processes in options.api_processes:
+            with Service(folder / f"posts-{turn}-{processes}", worker=False, processes=processes) as service:
+                service.wait()
+                measure_posts(service.port, _WARM_UP_POSTS, _POST_CLIENTS, 0)
+                before = service.cpu_seconds("api")
+                posts = measure_posts(service.port, options.posts, _POST_CLIENTS, _SEEDS_A_PART)
+                processor = (service.cpu_seconds("api") - before) / posts.posts
+            rows.append((processes, posts.posts, posts.per_second, 1e3 * posts.p50, 1e3 * posts.p99, 1e3 * processor))
+    columns = ("processes of the API", "posts", "accepted/s", "p50 ms", "p99 ms", "processor ms a post, front end")
+    report.table(columns, rows)
 
 
 def _write(options: argparse.Namespace, hardware: Hardware) -> None:
@@ -236,9 +238,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--queue-jobs", type=int, default=3000, metavar="N", help="for the cost of the queue (3000)")
     parser.add_argument("--memory-jobs", type=int, default=20_000, metavar="N", help="for the memory (20000)")
     parser.add_argument("--posts", type=int, default=5000, metavar="N", help="to the front end (5000)")
+    parser.add_argument(
+        "--api-processes", type=int, nargs="+", default=[1, 2], metavar="N", help="processes of the front end (1 2)"
+    )
+    parser.add_argument("--post-turns", type=int, default=2, metavar="N", help="of front ends with so many (2)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of arrivals and requests (1)")
     parser.add_argument("--hardware-out", type=Path, metavar="FILE", help="writes tick times for `bench simulate`")
     options = parser.parse_args(argv)
-    if min(options.loads) <= 0 or min(options.rounds, options.beside, options.posts, options.queue_jobs // 10) < 1:
-        parser.error("--loads, --rounds, --beside, --posts, --queue-jobs: too small")
+    least = [options.rounds, options.beside, options.posts, options.post_turns, *options.api_processes]
+    least.append(options.queue_jobs // 10)
+    if min(options.loads) <= 0 or min(least) < 1:
+        parser.error("--loads, --rounds, --beside, --posts, --post-turns, --api-processes, --queue-jobs: too small")
     return options

@@ -49,6 +49,7 @@ class Service:
         instant: bool = False,
         pace: Mapping[int, float] | None = None,
         front_end: bool = True,
+        processes: int = 1,
         worker: bool = True,
     ) -> None:
         """Makes a service that has not been started.
@@ -61,6 +62,7 @@ class Service:
             instant: a network that costs nothing.
             pace: instead, one that sleeps: seconds a step for each slot count.
             front_end: whether there is an HTTP API.
+            processes: of the API.
             worker: whether there is a worker.
         """
         self._home = home
@@ -74,7 +76,11 @@ class Service:
         self._front_end, self._worker = front_end, worker
         self._parts: dict[str, Part] = {}
         if front_end:  # full is what the benchmark says, not the queue
-            self._parts["api"] = Part("api", home, "--port", str(self._port), BOUQUET_QUEUE_LIMIT=str(10**9))
+            command, more = "api", []
+            if processes > 1:
+                command, more = "serve", ["--workers", "0", "--api-processes", str(processes)]
+            environment = {"BOUQUET_QUEUE_LIMIT": str(10**9), "BOUQUET_REDIS_URL": socket_url(home)}
+            self._parts["api"] = Part(command, home, "--port", str(self._port), *more, **environment)
         if worker:
             self._parts["worker"] = ArmWorker(home, *options, **environment)
 
@@ -119,13 +125,14 @@ class Service:
     def cpu_seconds(self, part: str) -> float:
         """Processor time that `api` or `worker` has used, on all cores together: what a busy machine leaves alone.
 
-        NaN where there is no /proc.
+        With its child processes. NaN where there is no /proc.
         """
+        process = self._parts[part].pid
         try:
-            fields = Path(f"/proc/{self._parts[part].pid}/stat").read_text().rpartition(")")[2].split()
+            children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+            return sum(_cpu_seconds(one) for one in (str(process), *children))
         except OSError:
             return math.nan
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_mib(self, part: str) -> float:
         """Resident memory of `api` or `worker` in MiB."""
@@ -144,3 +151,8 @@ class Service:
     def resume(self) -> None:
         """Lets it take jobs again."""
         resume(self.connection)
+
+
+def _cpu_seconds(process: str) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
