@@ -24,8 +24,11 @@ class SelfAttention(layers.Layer):
     def call(self, queries_keys_values: Tensor) -> Tensor:
         height, width, channels = self.compute_output_shape(queries_keys_values.shape)[1:]
         head_width = channels // self.heads
-        split = ops.reshape(queries_keys_values, (-1, height * width, 3, self.heads, head_width))
-        queries, keys, values = (ops.transpose(split[:, :, part], (0, 2, 1, 3)) for part in range(3))
+        # Split, not sliced: the gradient of slices is three padded arrays to add, that of a split one concatenation.
+        queries, keys, values = (
+            ops.transpose(ops.reshape(part, (-1, height * width, self.heads, head_width)), (0, 2, 1, 3))
+            for part in ops.split(queries_keys_values, 3, axis=-1)
+        )
         scores = ops.matmul(queries * head_width**-0.5, ops.transpose(keys, (0, 1, 3, 2)))
         shares = ops.cast(ops.softmax(ops.cast(scores, "float32"), axis=-1), values.dtype)
         mixed = ops.transpose(ops.matmul(shares, values), (0, 2, 1, 3))
