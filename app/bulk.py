@@ -31,12 +31,14 @@ class Wish:
     count: int
     steps: int
     sampler: SamplerName = "ddim"
+    kind: str | None = None
 
 
 async def addresses_of(client: AsyncClient, wish: Wish) -> list[ImageAddress]:
     """Where the images are, or will be, by the bundle that the server has now. Raises ClientError."""
     revision = (await client.model()).revision
-    return [ImageAddress(revision, wish.seed + k, wish.steps, wish.sampler) for k in range(wish.count)]
+    seeds = range(wish.seed, wish.seed + wish.count)
+    return [ImageAddress(revision, seed, wish.steps, wish.sampler, kind=wish.kind or "") for seed in seeds]
 
 
 async def fill(
@@ -47,7 +49,7 @@ async def fill(
     Args:
         client: of the server; how patient it is decides how long a full queue is waited for.
         folder: where the images go.
-        addresses: all images wanted, in the order of their seeds; steps and sampler are the same for all.
+        addresses: all images wanted, in the order of their seeds; steps, sampler and kind are the same for all.
         progress: is told of each image that is there, as how many there are in all.
 
     Raises:
@@ -75,7 +77,13 @@ async def fill(
         for chunk in chunks:  # shared by all who work: each takes the next
             first = chunk[0]
             asked = asyncio.ensure_future(
-                client.generate(steps=first.steps, seed=first.seed, count=len(chunk), sampler=first.sampler)
+                client.generate(
+                    steps=first.steps,
+                    seed=first.seed,
+                    count=len(chunk),
+                    sampler=first.sampler,
+                    kind=first.kind or None,
+                )
             )
             try:
                 # Shielded: a request that is on its way may become a job, and only its answer tells which.

@@ -133,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--api-key", metavar="KEY", help="for a server that wants one")
         command.add_argument("--steps", metavar="N", type=_integer(1, 1000), default=20, help="denoising steps (20)")
         command.add_argument("--sampler", choices=("ddim", "multistep"), default="ddim", help="kind of steps (ddim)")
+        command.add_argument(
+            "--kind",
+            metavar="NAME",
+            help="kind of flower, such as sunflower (as each seed decides); GET /model lists all",
+        )
     generate.add_argument("--seed", metavar="N", type=_integer(0, 2**53 - 1), default=0, help="of the first image (0)")
     generate.add_argument(
         "--count", metavar="N", type=_integer(1, 10**6), default=1, help="images, k with seed + k (1)"

@@ -50,6 +50,7 @@ MODEL: Final[dict[str, Any]] = {
     "content_hash": "3f9a0c1b2d4e" + 52 * "0",
     "revision": "3f9a0c1b2d4e",
     "image_size": 64,
+    "classes": ["canna lily", "sunflower"],
     "training_data": {"name": "oxford_flowers102"},
     "recipe": {"preset": "flowers64"},
     "scores": None,
@@ -81,6 +82,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "steps": 20,
     "sampler": "ddim",
     "after": 12,
+    "kind": "sunflower",
     "frames": 16,
 }
 
@@ -88,6 +90,7 @@ _BODIES: Final[dict[str, Any]] = {
     "one": {"summary": "One flower, of a seed", "value": {"steps": 20, "seed": 7, "count": 1}},
     "drawn": {"summary": "Whatever the server draws", "value": {}},
     "batch": {"summary": "Sixteen neighbours, as sketches", "value": {"steps": 5, "seed": 100, "count": 16}},
+    "kind": {"summary": "Four sunflowers", "value": {"seed": 7, "count": 4, "kind": "sunflower"}},
 }
 
 

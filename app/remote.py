@@ -40,7 +40,12 @@ def morph(options: argparse.Namespace) -> int:
     """Ask a server for the way from one flower to another and write it to a file, whose path is printed."""
     with Client(options.server, options.api_key, retries=_SLOW) as client:
         animation = client.morph(
-            options.seed, options.toward, frames=options.frames, steps=options.steps, sampler=options.sampler
+            options.seed,
+            options.toward,
+            frames=options.frames,
+            steps=options.steps,
+            sampler=options.sampler,
+            kind=options.kind,
         )
     _write(options.output, animation)
     return 0
@@ -49,7 +54,9 @@ def morph(options: argparse.Namespace) -> int:
 def _generate_few(options: argparse.Namespace) -> int:
     output: Path = options.output
     with Client(options.server, options.api_key) as client:
-        job = client.generate(steps=options.steps, seed=options.seed, count=options.count, sampler=options.sampler)
+        job = client.generate(
+            steps=options.steps, seed=options.seed, count=options.count, sampler=options.sampler, kind=options.kind
+        )
         line = ProgressLine(sys.stderr, job.progress.steps_total, "steps")
 
         def tell(job: Job) -> None:
@@ -81,7 +88,7 @@ def _generate_many(options: argparse.Namespace, out: Path) -> int:
     as_npz = out.suffix == ".npz"
     if as_npz and out.exists():
         raise CommandError(f"--out {out} is there already. Remove it, or name another file.")
-    wish = Wish(options.seed, options.count, options.steps, options.sampler)
+    wish = Wish(options.seed, options.count, options.steps, options.sampler, options.kind)
     # What is fetched for the file lies beside it until all is there: so this, too, goes on where it was.
     folder = BulkFolder(out.with_name(f"{out.name}.parts") if as_npz else out)
 

@@ -268,7 +268,7 @@ async def get_flower(
     state = _state(request)
     after = query.after if query.after is not None and query.after < query.steps else None
     revision = await state.service.served_revision()
-    address = ImageAddress(revision, seed, query.steps, query.sampler, after=after or 0)
+    address = ImageAddress(revision, seed, query.steps, query.sampler, after=after or 0, kind=query.kind or "")
     picture = await state.service.flower(address, state.settings.wait_limit)
     return picture_response(request, picture, FOR_A_DAY, {"Content-Location": image_url(address.name)})
 
@@ -310,7 +310,7 @@ async def get_morph(
         complaint = FieldError("toward", "must be another seed than the first")
         raise ApiError(ProblemCode.INVALID_REQUEST, f"{complaint.field}: {complaint.message}.", errors=[complaint])
     state = _state(request)
-    wish = GenerationRequest(query.steps, seed, query.frames, query.sampler, toward)
+    wish = GenerationRequest(query.steps, seed, query.frames, query.sampler, toward, kind=query.kind)
     animation = await state.service.morph(await state.service.served_revision(), wish, state.settings.wait_limit)
     return picture_response(request, animation, FOR_A_DAY)
 

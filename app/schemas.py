@@ -7,11 +7,28 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import WithJsonSchema
 
 from app.job_ids import JOB_ID_PATTERN
-from worker.protocol import MAX_COUNT, MAX_SEED, MAX_STEPS, SamplerName
+from worker.protocol import (
+    MAX_COUNT,
+    MAX_KIND_LENGTH,
+    MAX_SEED,
+    MAX_STEPS,
+    ProtocolError,
+    SamplerName,
+    check_kind,
+)
 
 DEFAULT_STEPS: Final = 20
 DEFAULT_FRAMES: Final = 16
@@ -34,6 +51,13 @@ def _decimal(value: object) -> object:
     return value
 
 
+def _kind(value: str) -> str:
+    try:
+        return check_kind(value)
+    except ProtocolError as error:
+        raise ValueError(error.reason) from None
+
+
 # The bounds come before the reading, else the JSON schemas would not have them.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_exact_integer)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_exact_integer)]
@@ -49,6 +73,13 @@ AddressSteps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_decima
 AddressFrames = Annotated[int, Field(ge=2, le=MAX_COUNT), BeforeValidator(_decimal)]
 AddressLimit = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_decimal)]
 
+Kind = Annotated[str, Field(min_length=1, max_length=MAX_KIND_LENGTH), AfterValidator(_kind)]
+AddressKind = Annotated[Kind | None, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_KIND_LENGTH})]
+
+KIND_HELP: Final = (
+    "The kind of flower, by its name in the `classes` of `GET /model`. Without it each seed decides. The same seed in "
+    "another kind is another flower of the same composition and light."
+)
 SAMPLER_HELP: Final = (
     "`ddim`, or `multistep`: each step reckons with the one before as well, so that few steps come nearer to what many "
     "would give. The same noise to begin with, other pixels. Below 4 steps there is no difference."
@@ -82,6 +113,7 @@ class GenerateBody(BaseModel):
                 {},
                 {"seed": None, "count": 4},
                 {"steps": 6, "seed": 7, "sampler": "multistep"},
+                {"seed": 7, "count": 4, "kind": "sunflower"},
             ]
         },
     )
@@ -92,6 +124,7 @@ class GenerateBody(BaseModel):
     )
     count: Count = Field(default=1, description="How many images, each with a seed of its own.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
+    kind: Kind | None = Field(default=None, description=KIND_HELP)
 
     @field_validator("count")
     @classmethod
@@ -113,6 +146,7 @@ class Request(BaseModel):
     after: int | None = Field(
         default=None, description="Of an image that is looked at on its way: after how many of its steps."
     )
+    kind: str | None = Field(default=None, description="The kind of flower that was asked for.")
 
 
 class Progress(BaseModel):
@@ -245,6 +279,7 @@ class FlowerQuery(BaseModel):
             description="The flower as it is predicted after so many of its steps; finished without it, or with all.",
         )
     )
+    kind: AddressKind = Field(default=None, description=KIND_HELP)
 
 
 class MorphQuery(BaseModel):
@@ -255,6 +290,7 @@ class MorphQuery(BaseModel):
     frames: AddressFrames = Field(default=DEFAULT_FRAMES, description="Images on the way, both flowers included.")
     steps: AddressSteps = Field(default=DEFAULT_STEPS, description="Denoising steps of each.")
     sampler: SamplerName = Field(default="ddim", description=SAMPLER_HELP)
+    kind: AddressKind = Field(default=None, description=KIND_HELP)
 
 
 class ModelDescription(BaseModel):
@@ -266,6 +302,7 @@ class ModelDescription(BaseModel):
     content_hash: str = Field(description="SHA-256 of the bundle's content, in hex.")
     revision: str = Field(description="The first 12 digits of the hash; part of every image's address.")
     image_size: int = Field(description="Pixels along a side.")
+    classes: list[str] = Field(default=[], description="The kinds of flowers that can be asked for.")
     training_data: Any = None
     recipe: Any = None
     scores: Any = None

@@ -16,6 +16,7 @@ from app.errors import ApiError, FieldError, ProblemCode, queue_unavailable
 from app.job_ids import is_job_id
 from app.job_queue import JobEnded, JobQueue, JobRecord
 from app.job_view import STATUSES, job_view
+from app.known_kinds import KnownKinds
 from app.metrics import FrontEndMetrics
 from app.queue_load import LoadMeter
 from app.schemas import GenerateBody, Job, JobPage, JobStatus
@@ -66,21 +67,25 @@ class FlowerService:
         self._meter = meter
         self._store = store
         self._metrics = metrics
+        self._kinds = KnownKinds(connection, meter)
         self._submissions = asyncio.Semaphore(KEYED_SUBMISSIONS_AT_ONCE)
 
     async def submit(self, body: GenerateBody, idempotency_key: str | None = None) -> Job:
         """Makes a job of what was asked, or finds the one that the key already stands for.
 
         Raises:
-            ApiError: `queue-full`, or `idempotency-conflict` if the key was used for another request.
+            ApiError: `queue-full`, `idempotency-conflict` if the key was used for another request, or `invalid-request`
+                if the bundle that is served does not know the kind.
         """
+        await self._kinds.check(body.kind)
         seed = body.seed if body.seed is not None else secrets.randbelow(DRAWN_SEEDS)
-        request = GenerationRequest(body.steps, seed, body.count, body.sampler)
+        request = GenerationRequest(body.steps, seed, body.count, body.sampler, kind=body.kind)
         if idempotency_key is None:
             record = await self._submitter.submit(request)
         else:
-            # As before there was a choice of samplers, for keys that were used then.
-            choice = () if body.sampler == "ddim" else (body.sampler,)
+            # As before there was a choice of samplers and kinds, for keys that were used then.
+            choice: list[str] = [body.sampler] if body.sampler != "ddim" else []
+            choice += [f"kind {body.kind}"] if body.kind is not None else []
             asked = fingerprint(body.steps, body.seed, body.count, *choice)
             async with self._turn():
                 record = await self._submitter.submit_once(f"idempotency {idempotency_key}", asked, request)
@@ -193,15 +198,26 @@ class FlowerService:
         """The PNG at an exact address of the served bundle, computed if need be.
 
         All who ask for the same flower at the same time wait for one job.
-        Raises ApiError `flower-pending` if it is not there in time; asking again finds the job under way.
+        Raises ApiError `flower-pending` if it is not there in time; asking again finds the job under way; and
+        `invalid-request` for a kind that the bundle does not know.
         """
-        request = GenerationRequest(address.steps, address.seed, sampler=address.sampler, after=address.after or None)
+        await self._kinds.check(address.kind or None)
+        request = GenerationRequest(
+            address.steps,
+            address.seed,
+            sampler=address.sampler,
+            after=address.after or None,
+            kind=address.kind or None,
+        )
         [picture] = await self._made(address.revision, request, f"flower {address.name}", wait_seconds)
         return picture
 
     async def morph(self, revision: str, request: GenerationRequest, wait_seconds: float) -> bytes:
         """The animation of a request with `toward`, by the served bundle, computed if need be; as `flower` does."""
+        await self._kinds.check(request.kind)
         key = f"morph {revision} {request.steps} {request.sampler} {request.seed} {request.toward} {request.count}"
+        if request.kind is not None:
+            key += f" {request.kind}"
         return animate(await self._made(revision, request, key, wait_seconds))
 
     async def _made(self, revision: str, request: GenerationRequest, key: str, wait_seconds: float) -> list[bytes]:

@@ -7,6 +7,7 @@ its lowest 64 bits, is the number of a photo; the classes hold the photos in the
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,27 @@ def class_weights(seed: int, counts: Sequence[int]) -> ClassWeights:
     if counts:
         weights[class_of(seed, counts)] = 1.0
     return weights
+
+
+def class_weights_of(name: str, names: Sequence[str]) -> ClassWeights:
+    """What the network is told of a flower of the class of that name: float32 [classes].
+
+    Raises:
+        ValueError: none of ``names`` is that.
+    """
+    if name not in names:
+        raise ValueError(f"kind: this bundle knows no {name!r}{_near(name, names)}")
+    weights = np.zeros(len(names), np.float32)
+    weights[names.index(name)] = 1.0
+    return weights
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    """What may have been meant, in words."""
+    if not names:
+        return ", as it knows no kinds of flowers at all"
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; it knows {names[0]!r} and {len(names) - 1} others"
 
 
 def class_weights_between(start: int, end: int, part: int, parts: int, counts: Sequence[int]) -> ClassWeights:

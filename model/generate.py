@@ -27,6 +27,9 @@ def parser() -> argparse.ArgumentParser:
         "--sampler", choices=get_args(SamplerName), default="ddim",
         help="kind of steps: multistep makes more of few of them (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--kind", metavar="NAME", help="kind of flower, such as sunflower; without it each seed decides"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first flower; the next ones count up")
     parser.add_argument("--count", type=int, default=1, help="how many flowers (default %(default)s)")
     parser.add_argument(
@@ -61,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         for start in range(arguments.seed, last + 1, BATCH_SIZE):
             seeds = range(start, min(start + BATCH_SIZE, last + 1))
-            for seed, pixels in zip(seeds, sampler.sample(seeds, arguments.steps, arguments.sampler), strict=True):
+            flowers = sampler.sample(seeds, arguments.steps, arguments.sampler, arguments.kind)
+            for seed, pixels in zip(seeds, flowers, strict=True):
                 path = arguments.output
                 if arguments.count > 1:
                     path = path.with_stem(f"{path.stem}-{seed}")

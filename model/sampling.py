@@ -12,7 +12,7 @@ from keras import ops
 
 from model.backend import accelerated, compile_function
 from model.bundle import Bundle
-from model.classes import class_weights, with_class_weights
+from model.classes import ClassWeights, class_weights, class_weights_of, with_class_weights
 from model.diffusion import Network, ddim_step
 from model.guidance import guided
 from model.noise import starting_noise
@@ -100,16 +100,28 @@ class Sampler:
         images = self.bundle.normaliser.denormalise(ops.convert_to_numpy(pred_images))
         return np.rint(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
 
-    def sample(self, seeds: Sequence[int], steps: int, sampler: SamplerName = "ddim") -> npt.NDArray[np.uint8]:
-        """The flowers of ``seeds`` at ``steps`` steps of a kind: uint8 [n, s, s, 3]."""
+    def sample(
+        self, seeds: Sequence[int], steps: int, sampler: SamplerName = "ddim", kind: str | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """The flowers of ``seeds`` at ``steps`` steps by a sampler: uint8 [n, s, s, 3].
+
+        All are of the class of the name ``kind``; None: of those that the seeds decide for.
+
+        Raises:
+            ValueError: the bundle knows no class of that name.
+        """
         noisy_images = np.stack([starting_noise(seed, self.bundle.image_size) for seed in seeds])
         step_rates = self.bundle.schedule.step_rates(steps, sampler)
-        counts = self.bundle.class_counts
-        rates = np.stack([with_class_weights(step_rates, class_weights(seed, counts)) for seed in seeds], axis=1)
+        rates = np.stack([with_class_weights(step_rates, self._told(seed, kind)) for seed in seeds], axis=1)
         pred_images = np.zeros_like(noisy_images)
         for step in rates:
             noisy_images, pred_images = self.advance(noisy_images, pred_images, step[None])
         return self.to_uint8(pred_images)
+
+    def _told(self, seed: int, kind: str | None) -> ClassWeights:
+        if kind is not None:
+            return class_weights_of(kind, self.bundle.class_names)
+        return class_weights(seed, self.bundle.class_counts)
 
     def _step(
         self, weights: list[Tensor], statistics: list[Tensor], noisy_images: Tensor, last_images: Tensor, table: Tensor

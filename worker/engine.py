@@ -87,6 +87,7 @@ class Engine:
         slot_counts: Sequence[int],
         step_counts: Sequence[int] = (1,),
         class_counts: Sequence[int] = (),
+        class_names: Sequence[str] = (),
     ) -> None:
         """Makes an engine with empty slots; nothing is compiled before `warm_up`.
 
@@ -97,6 +98,7 @@ class Engine:
             slot_counts: batch sizes to compile.
             step_counts: numbers of steps a tick may have; 1 must be among them.
             class_counts: of the bundle; by them each image's class is drawn, which the network is told.
+            class_names: of the bundle; by them images ask for a class.
         """
         self._sampler = sampler
         self._schedule = schedule
@@ -106,7 +108,7 @@ class Engine:
         self._noises = StartingNoises(image_size, _NOISES_A_SLOT * self.slot_counts[-1])
         self._array = SlotArray(image_size, self.slot_counts, self._noises)
         self._rates: dict[tuple[int, SamplerName], npt.NDArray[np.float32]] = {}
-        self._told_classes = ToldClasses(class_counts)
+        self._told_classes = ToldClasses(class_counts, class_names)
         self._still = with_class_weights(np.array(_STANDING_STILL, np.float32), np.zeros(len(class_counts), np.float32))
         self._step_seconds: dict[int, float] = {}
 

@@ -84,9 +84,7 @@ class GenerationJob(Job):
         if found := [name for name, value in extras.items() if value]:
             raise RefusedError("foreign-job", f"The job has {', '.join(found)}; jobs with those are refused.")
         if arguments:
-            raise RefusedError(
-                "invalid-request", "The job has positional arguments; a request is steps, seed, count and sampler."
-            )
+            raise RefusedError("invalid-request", "The job has positional arguments; a request has named fields only.")
         try:
             return GenerationRequest.from_kwargs(keywords)
         except ProtocolError as error:

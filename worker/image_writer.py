@@ -20,7 +20,7 @@ import numpy.typing as npt
 from model.classes import class_of
 from worker.png import encode_png, is_whole_png, reproduction_metadata
 from worker.previews import Shot
-from worker.protocol import ImageRecord, Preview
+from worker.protocol import GenerationRequest, ImageRecord, Preview
 from worker.store import ImageStore, StoreError
 from worker.trajectory import ImageKey
 from worker.webp import encode_webp, is_whole_webp
@@ -44,6 +44,12 @@ class ServedBundle:
     image_size: int
     class_names: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+
+    def complaint_about(self, request: GenerationRequest) -> str | None:
+        """What in a request this bundle cannot do, in words; None if it can do it all."""
+        if request.kind is None or request.kind in self.class_names:
+            return None
+        return f"kind: the bundle {self.name} knows no {request.kind!r}; GET /model lists the kinds that it knows"
 
     def kind_of(self, seed: int) -> str:
         """What kind of flower a seed grows into; empty where the network is told none."""
@@ -219,7 +225,7 @@ class ImageWriter:
 
     def _kind(self, key: ImageKey) -> str:
         """Frames of a morph, those at its ends as well, are of none: they are on the way from one kind to another."""
-        return "" if key.form == "webp" else self._bundle.kind_of(key.seed)
+        return "" if key.form == "webp" else key.kind or self._bundle.kind_of(key.seed)
 
 
 def _is_whole(key: ImageKey, data: bytes, image_size: int) -> bool:

@@ -143,7 +143,7 @@ class JobsInHand:
             if not lease.job.starts:
                 self._workshop.metrics.begin_job(lease.job_id, lease.job.created_at.timestamp())
             try:
-                begun.append((lease, lease.job.request()))
+                begun.append((lease, self._request_of(lease.job)))
             except RefusedError as error:
                 log.warning("job %s is refused: %s", lease.job_id, error, extra=about(lease.job))
                 self._finishes.append(Finish(lease, reason=error.reason))
@@ -154,6 +154,13 @@ class JobsInHand:
         for lease, request in begun:
             self._workshop.enter(lease.job_id, request, elsewhere.intersection(request.image_keys))
         return bool(leases)
+
+    def _request_of(self, job: GenerationJob) -> GenerationRequest:
+        """What the job asks for. Raises RefusedError if that is nothing for us."""
+        request = job.request()
+        if (complaint := self._workshop.bundle.complaint_about(request)) is not None:
+            raise RefusedError("invalid-request", complaint)
+        return request
 
     def look_for_others(self) -> None:
         """Computes what others claimed and have not computed; lets go of claims on what is done."""

@@ -56,6 +56,7 @@ def open_workshop(
         slot_counts,
         _GPU_STEP_COUNTS if on_gpu else (1,),
         bundle.class_counts,
+        bundle.class_names,
     )
     seconds = engine.warm_up()
     _return_memory()

@@ -20,6 +20,7 @@ FRONT_END_SETTINGS: Final = frozenset(
     {
         "BOUQUET_API_KEYS",
         "BOUQUET_API_KEYS_FILE",
+        "BOUQUET_API_PROCESSES",
         "BOUQUET_CORS_ORIGINS",
         "BOUQUET_HOST",
         "BOUQUET_JOB_TTL",

@@ -50,6 +50,8 @@ class Workshop:
         self.metrics = WorkerMetrics()
         self._engine = engine
         self._scheduler = scheduler
+        self.bundle = bundle
+        """What images are made with; it never changes."""
         self._book = OrderBook(bundle.revision)
         self._writer = ImageWriter(store, bundle, patience=store_patience, report=self._handle, prepare=engine.prepare)
         self._changed = threading.Condition()

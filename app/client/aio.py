@@ -53,10 +53,11 @@ class AsyncClient:
         seed: int | None = None,
         count: int = 1,
         sampler: SamplerName = "ddim",
+        kind: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queues a job. Image k has the seed `seed + k`; None lets the server draw one, which the Job then tells."""
-        return await self._run(self._core.generate(steps, seed, count, sampler, idempotency_key))
+        return await self._run(self._core.generate(steps, seed, count, sampler, kind, idempotency_key))
 
     async def job(self, job_id: str) -> Job:
         """The job as it is now."""
@@ -123,16 +124,29 @@ class AsyncClient:
         return await self._run(self._core.image(image))
 
     async def flower(
-        self, seed: int, *, steps: int = 20, sampler: SamplerName = "ddim", after: int | None = None
+        self,
+        seed: int,
+        *,
+        steps: int = 20,
+        sampler: SamplerName = "ddim",
+        kind: str | None = None,
+        after: int | None = None,
     ) -> bytes:
         """The PNG of a flower, made if need be; with `after`, as it is predicted after so many of its steps."""
-        return await self._run(self._core.flower(seed, steps, sampler, after))
+        return await self._run(self._core.flower(seed, steps, sampler, kind, after))
 
     async def morph(
-        self, seed: int, toward: int, *, frames: int = 16, steps: int = 20, sampler: SamplerName = "ddim"
+        self,
+        seed: int,
+        toward: int,
+        *,
+        frames: int = 16,
+        steps: int = 20,
+        sampler: SamplerName = "ddim",
+        kind: str | None = None,
     ) -> bytes:
         """The animated WebP that leads from one flower to another, both included, made if need be."""
-        return await self._run(self._core.morph(seed, toward, frames, steps, sampler))
+        return await self._run(self._core.morph(seed, toward, frames, steps, sampler, kind))
 
     async def model(self) -> ModelDescription:
         """The bundle that is served."""

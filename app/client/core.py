@@ -110,12 +110,20 @@ class Core:
         self.retries = retries
 
     def generate(
-        self, steps: int, seed: int | None, count: int, sampler: SamplerName, idempotency_key: str | None
+        self,
+        steps: int,
+        seed: int | None,
+        count: int,
+        sampler: SamplerName,
+        kind: str | None,
+        idempotency_key: str | None,
     ) -> Operation[Job]:
         """Queues a job."""
         body: dict[str, object] = {"steps": steps, "seed": seed, "count": count}
         if sampler != "ddim":
             body["sampler"] = sampler
+        if kind is not None:
+            body["kind"] = kind
         # With the key, an answer that was lost on the way can be asked for again without a second job.
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return self._read(Job, Call("POST", "/generate", json=body, headers=headers))
@@ -172,14 +180,18 @@ class Core:
             )
         return answer.content
 
-    def flower(self, seed: int, steps: int, sampler: SamplerName, after: int | None) -> Operation[bytes]:
+    def flower(
+        self, seed: int, steps: int, sampler: SamplerName, kind: str | None, after: int | None
+    ) -> Operation[bytes]:
         """Fetches a flower, which the server makes if need be."""
-        params = _manner(steps, sampler) | ({"after": str(after)} if after is not None else {})
+        params = _manner(steps, sampler, kind) | ({"after": str(after)} if after is not None else {})
         return self._picture(f"The flower {seed}", Call("GET", f"/flowers/{seed}.png", params))
 
-    def morph(self, seed: int, toward: int, frames: int, steps: int, sampler: SamplerName) -> Operation[bytes]:
+    def morph(
+        self, seed: int, toward: int, frames: int, steps: int, sampler: SamplerName, kind: str | None
+    ) -> Operation[bytes]:
         """Fetches a morph, which the server makes if need be."""
-        params = {"frames": str(frames)} | _manner(steps, sampler)
+        params = {"frames": str(frames)} | _manner(steps, sampler, kind)
         return self._picture(f"The morph of {seed} and {toward}", Call("GET", f"/morphs/{seed}-{toward}.webp", params))
 
     def model(self) -> Operation[ModelDescription]:
@@ -289,8 +301,9 @@ def _job_path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 
 
-def _manner(steps: int, sampler: SamplerName) -> dict[str, str]:
-    return {"steps": str(steps)} | ({"sampler": sampler} if sampler != "ddim" else {})
+def _manner(steps: int, sampler: SamplerName, kind: str | None) -> dict[str, str]:
+    chosen = {} if sampler == "ddim" else {"sampler": sampler}
+    return {"steps": str(steps)} | chosen | ({} if kind is None else {"kind": kind})
 
 
 def _last(event_id: str | None) -> dict[str, str]:

@@ -52,10 +52,11 @@ class Client:
         seed: int | None = None,
         count: int = 1,
         sampler: SamplerName = "ddim",
+        kind: str | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Queues a job. Image k has the seed `seed + k`; None lets the server draw one, which the Job then tells."""
-        return self._run(self._core.generate(steps, seed, count, sampler, idempotency_key))
+        return self._run(self._core.generate(steps, seed, count, sampler, kind, idempotency_key))
 
     def job(self, job_id: str) -> Job:
         """The job as it is now."""
@@ -118,15 +119,30 @@ class Client:
         """The PNG of a finished image, its checksum compared."""
         return self._run(self._core.image(image))
 
-    def flower(self, seed: int, *, steps: int = 20, sampler: SamplerName = "ddim", after: int | None = None) -> bytes:
+    def flower(
+        self,
+        seed: int,
+        *,
+        steps: int = 20,
+        sampler: SamplerName = "ddim",
+        kind: str | None = None,
+        after: int | None = None,
+    ) -> bytes:
         """The PNG of a flower, made if need be; with `after`, as it is predicted after so many of its steps."""
-        return self._run(self._core.flower(seed, steps, sampler, after))
+        return self._run(self._core.flower(seed, steps, sampler, kind, after))
 
     def morph(
-        self, seed: int, toward: int, *, frames: int = 16, steps: int = 20, sampler: SamplerName = "ddim"
+        self,
+        seed: int,
+        toward: int,
+        *,
+        frames: int = 16,
+        steps: int = 20,
+        sampler: SamplerName = "ddim",
+        kind: str | None = None,
     ) -> bytes:
         """The animated WebP that leads from one flower to another, both included, made if need be."""
-        return self._run(self._core.morph(seed, toward, frames, steps, sampler))
+        return self._run(self._core.morph(seed, toward, frames, steps, sampler, kind))
 
     def model(self) -> ModelDescription:
         """The bundle that is served."""

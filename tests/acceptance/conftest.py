@@ -16,7 +16,9 @@ from tests.serving import ROOT, Serve
 ELSEWHERE = "ACCEPTANCE_URL"
 """A service that runs already, with the tiny bundle: then only the tests that use it are run (tests/many_hosts.py)."""
 
-WRITE_BUNDLE = "import sys, pathlib; from tests.bundles import make_tiny_bundle as m; m(pathlib.Path(sys.argv[1]))"
+WRITE_BUNDLE = (
+    "import sys, pathlib; from tests.bundles import make_tiny_bundle as m; m(pathlib.Path(sys.argv[1]), classes=3)"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

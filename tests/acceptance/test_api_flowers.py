@@ -28,7 +28,7 @@ def test_a_wish_becomes_a_job_and_the_job_a_picture(api: httpx.Client) -> None:
     assert response.status_code == 202
     job = response.json()
     assert response.headers["location"] == f"/jobs/{job['id']}"
-    no_morph = {"toward": None, "after": None}
+    no_morph = {"toward": None, "after": None, "kind": None}
     assert job["request"] == {"steps": 4, "seed": 7, "count": 1, "sampler": "ddim"} | no_morph
     assert job["progress"]["steps_total"] == 4
 
@@ -114,6 +114,48 @@ def test_another_sampler_makes_another_picture_of_the_same_seed(api: httpx.Clien
     assert make(api, steps=6, seed=556, sampler="multistep")["images"] == [image]
     for wrong in (api.post("/generate", json={"sampler": "heun"}), api.get("/flowers/1.png?sampler=heun")):
         assert problem_of(wrong, 422, "invalid-request")["errors"][0]["field"] == "sampler"
+
+
+def test_a_kind_can_be_asked_for(api: httpx.Client) -> None:
+    kinds = api.get("/model").json()["classes"]
+    assert kinds == ["kind 0", "kind 1", "kind 2"]
+    [drawn] = make(api, steps=5, seed=557)["images"]
+    jobs = {kind: make(api, steps=5, seed=557, count=2, kind=kind) for kind in kinds}
+    for kind, job in jobs.items():
+        assert job["request"] == {"steps": 5, "seed": 557, "count": 2, "sampler": "ddim", "kind": kind} | {
+            "toward": None, "after": None,
+        }  # fmt: skip
+        assert [image["kind"] for image in job["images"]] == [kind] * 2
+        first = job["images"][0]
+        assert first["url"] == drawn["url"].replace(".png", f"-of-{kind.replace(' ', '_')}.png")
+        # The kind that the seed decides for anyway is the same file at another address.
+        assert (first["sha256"] == drawn["sha256"]) == (kind == drawn["kind"])
+        flower = api.get("/flowers/557.png", params={"steps": 5, "kind": kind})
+        assert flower.headers["content-location"] == first["url"]
+        assert flower.content == api.get(first["url"]).content
+        assert make(api, steps=5, seed=557, kind=kind)["images"] == [first], "found in the store by its kind"
+    morphs = {kind: api.get("/morphs/557-558.webp", params={"frames": 2, "steps": 5, "kind": kind}) for kind in kinds}
+    assert {morph.status_code for morph in morphs.values()} == {200}
+    assert len({morph.content for morph in morphs.values()}) == 3
+
+
+@pytest.mark.parametrize("path", ["/flowers/1.png", "/morphs/1-2.webp"])
+def test_a_kind_that_there_is_not_is_told_with_what_may_have_been_meant(api: httpx.Client, path: str) -> None:
+    for wrong in (api.post("/generate", json={"kind": "kind 7"}), api.get(path, params={"kind": "kind 7"})):
+        [error] = problem_of(wrong, 422, "invalid-request")["errors"]
+        assert error["field"] == "kind"
+        assert "did you mean 'kind " in error["message"]
+        assert "GET /model" in error["message"]
+    assert problem_of(api.post("/generate", json={"kind": "x" * 200}), 422, "invalid-request")
+
+
+def test_the_same_key_for_another_kind_is_a_conflict(api: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "a key for one kind"}
+    first = api.post("/generate", json={"seed": 1, "steps": 2, "kind": "kind 1"}, headers=headers)
+    again = api.post("/generate", json={"seed": 1, "steps": 2, "kind": "kind 1"}, headers=headers)
+    assert again.json()["id"] == first.json()["id"]
+    other = api.post("/generate", json={"seed": 1, "steps": 2, "kind": "kind 2"}, headers=headers)
+    problem_of(other, 409, "idempotency-conflict")
 
 
 def test_the_flower_of_a_seed(api: httpx.Client) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.client import Client
+from app.client import Client, InvalidRequestError
 from app.png_text import png_text
 from app.schemas import Job, JobStatus
 from tests.processes import poll
@@ -81,6 +81,31 @@ def test_a_flower_is_made_and_is_the_same_alone_and_among_others(service: Serve)
         again = client.generate(steps=20, seed=7)
     assert again.images == alone.images
     assert alone.images[0].kind == png_text(flower, "bouquet:kind") is not None
+
+
+def test_a_kind_is_asked_for_in_every_way_and_is_one_flower(service: Serve, tmp_path: Path) -> None:
+    url = service.wait_until_ready()
+    one, way, many = tmp_path / "one.png", tmp_path / "way.webp", tmp_path / "many"
+    how = ["--server", url, "--steps", "4", "--kind", "kind 1"]
+    for command in (
+        ["generate", "--seed", "7", "-o", str(one), *how],
+        ["generate", "--seed", "7", "--count", "2", "--out", str(many), *how],
+        ["morph", "7", "8", "--frames", "2", "-o", str(way), *how],
+    ):
+        subprocess.run([sys.executable, "-m", "app", *command], cwd=ROOT, check=True, timeout=60)
+    with Client(url) as client:
+        job = client.wait(client.generate(steps=4, seed=7, count=2, kind="kind 1"))
+        first, second = pictures(url, job)
+        assert [image.kind for image in job.images] == ["kind 1"] * 2
+        assert one.read_bytes() == client.flower(7, steps=4, kind="kind 1") == first != second
+        assert png_text(first, "bouquet:kind") == "kind 1"
+        assert {path.read_bytes() for path in many.glob("*.png")} == {first, second}
+        assert way.read_bytes() == client.morph(7, 8, frames=2, steps=4, kind="kind 1")
+        assert client.model().classes == ["kind 0", "kind 1", "kind 2"]
+        other = client.flower(7, steps=4)
+        assert (other == first) == (png_text(other, "bouquet:kind") == "kind 1")
+        with pytest.raises(InvalidRequestError, match="did you mean 'kind 1'"):
+            client.generate(kind="kind-1")
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -23,8 +23,8 @@ GROWN = ".flower:not(.waiting) .picture img"
 def make(page: Page, **wish: Any) -> None:
     """Fills the form in and sends it."""
     for name, value in wish.items():
-        if name == "sampler":
-            page.select_option("#sampler", value)
+        if name in ("sampler", "kind"):
+            page.select_option(f"#{name}", value)
         else:
             page.fill(f"#{name}", str(value))
     page.click("#make")
@@ -413,6 +413,36 @@ def test_trouble_in_the_large_view_is_told_there(page: Page) -> None:
 
 
 def test_a_wish_may_come_with_the_address(visit: Visit) -> None:
-    page = visit.go("/?seed=7&steps=33&count=2&sampler=multistep")
-    values = [page.locator(f"#{name}").input_value() for name in ("seed", "steps", "count", "sampler")]
-    assert values == ["7", "33", "2", "multistep"]
+    page = visit.go("/?seed=7&steps=33&count=2&sampler=multistep&kind=kind+0")
+    page.get_by_label("Kind").wait_for()
+    values = [page.locator(f"#{name}").input_value() for name in ("seed", "steps", "count", "sampler", "kind")]
+    assert values == ["7", "33", "2", "multistep", "kind 0"]
+
+
+def test_a_kind_can_be_chosen_of_those_that_the_model_knows(page: Page, service: str) -> None:
+    page.get_by_label("Kind").wait_for()
+    assert page.locator("#kind option").all_inner_texts() == ["Any", "kind 0"]
+    make_and_wait(page, seed=1600, steps=4, count=2, kind="kind 0")
+    assert page.get_by_text("Seeds 1600 to 1601, kind 0, 4 steps").is_visible()
+    address = page.locator(GROWN).first.get_attribute("src") or ""
+    assert address.endswith("-1600-4-of-kind_0.png")
+    assert (
+        httpx.get(f"{service}{address}").content == httpx.get(f"{service}/flowers/1600.png?steps=4&kind=kind 0").content
+    )
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Save Seed 1600").click()
+    assert started.value.suggested_filename == "bouquet-1600-4-kind-0.png"
+    page.reload()
+    assert page.get_by_text("Seeds 1600 to 1601, kind 0, 4 steps").is_visible()
+    with page.expect_request("**/generate") as sent:
+        page.get_by_role("button", name="More like Seed 1600").click()
+    assert sent.value.post_data_json["kind"] == "kind 0"
+    page.get_by_role("button", name=f"Enlarge Seed 1604{KIND}", exact=True).wait_for()
+
+
+def test_a_flower_of_a_chosen_kind_is_morphed_within_it(page: Page) -> None:
+    make_and_wait(page, seed=1700, steps=4, count=1, kind="kind 0")
+    make_and_wait(page, seed=1701, steps=4, count=1, kind="")
+    with page.expect_request("**/morphs/**") as sent:
+        choose_morph(page, 1700, 1701)
+    assert sent.value.url.endswith("&kind=kind%200")

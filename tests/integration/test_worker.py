@@ -244,6 +244,7 @@ def test_a_job_stopped_through_rq_counts_as_stopped(client: redis.Redis, jobs: J
         (JOB_FUNCTION, {"steps": 0, "seed": 1, "count": 1}, {}, "invalid-request", "steps"),
         (JOB_FUNCTION, {"steps": 5, "seed": 1}, {}, "invalid-request", "count"),
         (JOB_FUNCTION, {"steps": 5, "seed": 1, "count": 1, "x": 2}, {}, "invalid-request", "x"),
+        (JOB_FUNCTION, {"steps": 5, "seed": 1, "count": 1, "kind": "thistle"}, {}, "invalid-request", "thistle"),
         (
             JOB_FUNCTION,
             {"steps": 5, "seed": 1, "count": 1},

@@ -2,6 +2,7 @@
 
     request.py        what is asked for
     sampler.py        the samplers, by name
+    kind.py           kinds of flowers, by name
     limits.py         the bounds of it all
     job.py            how a request is put into RQ's queue
     messages.py       what a worker tells of a job that runs
@@ -43,6 +44,7 @@ from worker.protocol.keys import (
     worker_metrics_key,
     worker_ready_key,
 )
+from worker.protocol.kind import MAX_KIND_LENGTH, check_kind
 from worker.protocol.limits import MAX_COUNT, MAX_SEED, MAX_STEPS
 from worker.protocol.messages import Ended, JobMessage, Preview, Progress, read_message, write_message
 from worker.protocol.readiness import WorkerReadiness
@@ -55,6 +57,7 @@ __all__ = [
     "JOB_FUNCTION",
     "KIND_KEYWORD",
     "MAX_COUNT",
+    "MAX_KIND_LENGTH",
     "MAX_SEED",
     "MAX_STEPS",
     "MODEL_KEY",
@@ -81,6 +84,7 @@ __all__ = [
     "ProtocolError",
     "SamplerName",
     "WorkerReadiness",
+    "check_kind",
     "enqueue_options",
     "image_name",
     "job_timeout",

@@ -8,6 +8,7 @@ import re
 from typing import Literal, NamedTuple, cast, get_args
 
 from worker.protocol.checks import ProtocolError, check_integer, check_text
+from worker.protocol.kind import SPELT_KIND, check_kind, read_kind, spell_kind
 from worker.protocol.limits import MAX_COUNT, MAX_SEED, MAX_STEPS
 from worker.protocol.sampler import SamplerName, check_sampler
 
@@ -19,7 +20,7 @@ _SEED = r"(0|[1-9][0-9]{0,15})"
 _STEPS = r"([1-9][0-9]{0,3})"
 _IMAGE_NAME = re.compile(
     rf"([0-9a-f]{{12}})-{_SEED}(?:to{_SEED}at([1-9][0-9]?)of([1-9][0-9]?))?"
-    rf"-{_STEPS}(?:-(multistep))?(?:-after{_STEPS})?\.(png|webp)",
+    rf"-{_STEPS}(?:-(multistep))?(?:-of-({SPELT_KIND}))?(?:-after{_STEPS})?\.(png|webp)",
     re.ASCII,
 )
 
@@ -29,7 +30,8 @@ class ImageKey(NamedTuple):
 
     An image between two seeds, of a morph, is `part / parts` of the way from `seed` to `toward`, in lowest terms and
     with seed < toward; 0 / 1 is the seed's own. `after` 0 is the finished image, else it is as predicted after so many
-    steps.
+    steps. `kind` is the kind of flower that was asked for by name; empty: the seed decides, and the pixels are the same
+    where it decides for that kind.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class ImageKey(NamedTuple):
     parts: int = 1
     after: int = 0
     form: ImageForm = "png"
+    kind: str = ""
 
     @property
     def last_step(self) -> int:
@@ -73,6 +76,7 @@ class ImageAddress:
     parts: int = 1
     after: int = 0
     form: ImageForm = "png"
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if not _REVISION.fullmatch(check_text("revision", self.revision)):
@@ -81,6 +85,8 @@ class ImageAddress:
         check_integer("steps", self.steps, 1, MAX_STEPS)
         check_sampler(self.sampler)
         check_integer("after", self.after, 0, self.steps - 1)
+        if self.kind:
+            check_kind(self.kind)
         if self.form not in get_args(ImageForm):
             raise ProtocolError("form", f"must be one of {', '.join(get_args(ImageForm))}, not {self.form!r}")
         if (self.toward, self.part, self.parts) != (0, 0, 1):
@@ -93,14 +99,17 @@ class ImageAddress:
     @property
     def key(self) -> ImageKey:
         """All of it but the revision."""
-        return ImageKey(self.seed, self.steps, self.sampler, self.toward, self.part, self.parts, self.after, self.form)
+        return ImageKey(
+            self.seed, self.steps, self.sampler, self.toward, self.part, self.parts, self.after, self.form, self.kind
+        )
 
     @property
     def name(self) -> str:
         """The image's name in the store and in its URL."""
         sampler = "" if self.sampler == "ddim" else f"-{self.sampler}"
         after = f"-after{self.after}" if self.after else ""
-        return f"{self.revision}-{self.key.origin}-{self.steps}{sampler}{after}.{self.form}"
+        kind = f"-of-{spell_kind(self.kind)}" if self.kind else ""
+        return f"{self.revision}-{self.key.origin}-{self.steps}{sampler}{kind}{after}.{self.form}"
 
 
 def image_name(revision: str, seed: int, steps: int, sampler: SamplerName = "ddim") -> str:
@@ -119,7 +128,7 @@ def parse_image_name(name: str) -> ImageAddress:
         raise ProtocolError(
             "name", "is not an image name: expected <revision>-<seed>-<steps>.png or <...>-multistep.png"
         )
-    revision, seed, toward, part, parts, steps, sampler, after, form = match.groups()
+    revision, seed, toward, part, parts, steps, sampler, kind, after, form = match.groups()
     return ImageAddress(
         revision,
         int(seed),
@@ -130,4 +139,5 @@ def parse_image_name(name: str) -> ImageAddress:
         int(parts or 1),
         int(after or 0),
         cast("ImageForm", form),
+        read_kind(kind) if kind else "",
     )

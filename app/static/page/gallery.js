@@ -10,8 +10,8 @@ const flowerTemplate = document.getElementById("flower-template");
 const bedsElement = document.getElementById("beds");
 const flowers = new WeakMap(); // element -> flower
 
-const bedName = ({ seed, count, ...kind }) =>
-  `${count === 1 ? `Seed ${seed}` : `Seeds ${seed} to ${seed + count - 1}`}, ${inSteps(kind)}`;
+const bedName = ({ seed, count, kind, ...way }) =>
+  `${count === 1 ? `Seed ${seed}` : `Seeds ${seed} to ${seed + count - 1}`}, ${kind ? `${kind}, ` : ""}${inSteps(way)}`;
 
 // One bed on the page. `actions` has open(flower), copy(link), more(flower) and cancel().
 export class Bed {
@@ -59,7 +59,8 @@ export class Bed {
   }
 
   #flower(seed) {
-    return { seed, steps: this.request.steps, sampler: this.request.sampler };
+    const { steps, sampler, kind } = this.request;
+    return { seed, steps, sampler, askedKind: kind ?? null };
   }
 
   #item(flower) {

@@ -9,7 +9,7 @@ const MOST_REMEMBERED = 64; // flowers
 
 const seen = new Map(); // flower -> Map of step -> address of the picture
 
-const keyOf = ({ seed, steps, sampler }) => `${seed} ${steps} ${sampler}`;
+const keyOf = ({ seed, steps, sampler, askedKind }) => `${seed} ${steps} ${sampler} ${askedKind ?? ""}`;
 
 // Keeps a preview, for as long as the page is open.
 export function remember(flower, step, png) {

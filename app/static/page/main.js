@@ -1,13 +1,14 @@
 // The page: a wish becomes a job, the job a bed of flowers.
 
 import { Problem, cancelJob, makeFlowers, readModel } from "./api.js";
+import { canMorph } from "./flower.js";
 import { Bed, clearBeds, neighbour } from "./gallery.js";
 import { follow, inWords } from "./job.js";
 import * as memory from "./memory.js";
 import { say } from "./news.js";
 import * as picking from "./picking.js";
 import * as viewer from "./viewer.js";
-import { WishError, drawSeed, mark, readWish, writeWish } from "./wish.js";
+import { WishError, drawSeed, mark, offerKinds, readWish, writeWish } from "./wish.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -28,9 +29,9 @@ async function copy(link) {
   }
 }
 
-function more({ seed, steps, sampler }) {
+function more({ seed, steps, sampler, askedKind }) {
   const first = Math.max(0, Math.min(seed - 4, Number.MAX_SAFE_INTEGER - 8));
-  writeWish({ seed: first, steps, count: 9, sampler });
+  writeWish({ seed: first, steps, count: 9, sampler, kind: askedKind });
   byId("wish").requestSubmit();
 }
 
@@ -45,7 +46,10 @@ function open(flower) {
     return;
   }
   const from = picking.end();
-  if (from.seed !== flower.seed) viewer.showMorph(from, flower);
+  if (canMorph(from, flower)) viewer.showMorph(from, flower);
+  else if (from.seed !== flower.seed) {
+    show({ title: "These two cannot be morphed", detail: "A kind that was chosen stays on the way: choose two of one." });
+  }
 }
 
 const actions = { open, copy, more, morph, neighbour };
@@ -139,13 +143,14 @@ for (const kept of memory.beds().reverse()) {
   else new Bed(kept, { ...actions, cancel: () => {} }).bloom(kept.images);
 }
 
-// A wish may come with the address: /?seed=7&steps=20&count=4&sampler=multistep
+// A wish may come with the address: /?seed=7&steps=20&count=4&sampler=multistep&kind=sunflower
 const asked = new URLSearchParams(location.search);
 const given = (name) => (asked.has(name) ? asked.get(name) : undefined);
-writeWish({ seed: given("seed"), steps: given("steps"), count: given("count"), sampler: given("sampler") });
+writeWish(Object.fromEntries(["seed", "steps", "count", "sampler", "kind"].map((name) => [name, given(name)])));
 
 readModel()
   .then((model) => {
+    offerKinds(model.classes ?? []);
     byId("about").textContent = `Grown by ${model.name}, ${model.image_size} × ${model.image_size} pixels`;
   })
   .catch(() => { byId("about").textContent = "No worker has told its model yet"; });

@@ -8,12 +8,14 @@ const FIELDS = {
 
 const field = (name) => document.getElementById(name);
 const helps = Object.fromEntries(
-  [...Object.keys(FIELDS), "sampler"].map((name) => [name, field(`${name}-help`).textContent]),
+  [...Object.keys(FIELDS), "sampler", "kind"].map((name) => [name, field(`${name}-help`).textContent]),
 );
+
+let awaited; // a kind that was wished for before anybody told which there are
 
 export class WishError extends Error {}
 
-// Returns { seed, steps, count, sampler }, or marks what is wrong, moves there and throws a WishError.
+// Returns { seed, steps, count, sampler, kind }, kind null where each seed decides, or marks what is wrong, moves there and throws a WishError.
 export function readWish() {
   clearMarks();
   const wish = {};
@@ -36,7 +38,7 @@ export function readWish() {
     field(wrong[0][0]).focus();
     throw new WishError(wrong[0][1]);
   }
-  return { ...wish, sampler: field("sampler").value };
+  return { ...wish, sampler: field("sampler").value, kind: field("kind").value || null };
 }
 
 export function mark(name, words) {
@@ -54,8 +56,24 @@ function clearMarks() {
   }
 }
 
-export function writeWish({ seed, steps, count, sampler }) {
-  if ([...field("sampler").options].some(({ value }) => value === sampler)) field("sampler").value = sampler;
+const offers = (name, wanted) => [...field(name).options].some(({ value }) => value === wanted);
+
+// Lets one of these kinds be chosen; without any there is nothing to choose.
+export function offerKinds(kinds) {
+  const words = new Intl.Collator("en");
+  const choices = [...new Set(kinds)].toSorted(words.compare).map((kind) => new Option(kind, kind));
+  field("kind").replaceChildren(new Option("Any", ""), ...choices);
+  field("kind-field").hidden = kinds.length === 0;
+  if (offers("kind", awaited)) field("kind").value = awaited;
+  awaited = undefined;
+}
+
+export function writeWish({ seed, steps, count, sampler, kind }) {
+  if (offers("sampler", sampler)) field("sampler").value = sampler;
+  if (kind !== undefined) {
+    if (offers("kind", kind ?? "")) field("kind").value = kind ?? "";
+    else awaited = kind;
+  }
   if (seed !== undefined) field("seed").value = seed ?? "";
   for (const [name, value] of Object.entries({ steps, count })) {
     if (value === undefined) continue;

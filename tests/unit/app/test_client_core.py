@@ -79,7 +79,7 @@ def core(**retries: float) -> Core:
 
 
 def generate(core: Core) -> Operation[Job]:
-    return core.generate(5, 7, 1, "ddim", None)
+    return core.generate(5, 7, 1, "ddim", None, None)
 
 
 def test_a_job_is_asked_for_with_one_key_however_often() -> None:
@@ -181,16 +181,16 @@ def test_readiness_is_asked_and_not_waited_for() -> None:
 
 
 FLOWER = Call("GET", "/flowers/7.png", {"steps": "20"})
-ON_ITS_WAY = Call("GET", "/flowers/7.png", {"steps": "9", "sampler": "multistep", "after": "4"})
+ON_ITS_WAY = Call("GET", "/flowers/7.png", {"steps": "9", "sampler": "multistep", "kind": "rose", "after": "4"})
 MORPH = Call("GET", "/morphs/7-9.webp", {"frames": "16", "steps": "20"})
 
 
 @pytest.mark.parametrize(
     ("operation", "call"),
     [
-        (lambda: core().flower(7, 20, "ddim", None), FLOWER),
-        (lambda: core().flower(7, 9, "multistep", 4), ON_ITS_WAY),
-        (lambda: core().morph(7, 9, 16, 20, "ddim"), MORPH),
+        (lambda: core().flower(7, 20, "ddim", None, None), FLOWER),
+        (lambda: core().flower(7, 9, "multistep", "rose", 4), ON_ITS_WAY),
+        (lambda: core().morph(7, 9, 16, 20, "ddim", None), MORPH),
     ],
 )
 def test_a_picture_that_is_being_made_is_waited_for(operation: Callable[[], Operation[bytes]], call: Call) -> None:

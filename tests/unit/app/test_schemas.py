@@ -24,12 +24,14 @@ def test_every_field_has_a_default() -> None:
         {"steps": 20.0, "seed": 7e0, "count": 2},
         {"sampler": "ddim"},
         {"sampler": "multistep", "steps": 6},
+        {"kind": "colt's foot"},
+        {"kind": None},
     ],
 )
 def test_accepts(body: dict[str, Any]) -> None:
     read = GenerateBody.model_validate(json.loads(json.dumps(body)))
     assert all(getattr(read, name) == value for name, value in body.items())
-    numbers = read.model_dump(exclude={"sampler"})
+    numbers = read.model_dump(exclude={"sampler", "kind"})
     assert all(isinstance(value, int | None) and not isinstance(value, bool) for value in numbers.values())
 
 
@@ -57,6 +59,11 @@ def test_accepts(body: dict[str, Any]) -> None:
         ({"sampler": "DDIM"}, "sampler"),
         ({"sampler": None}, "sampler"),
         ({"sampler": 1}, "sampler"),
+        ({"kind": ""}, "kind"),
+        ({"kind": 7}, "kind"),
+        ({"kind": "a\tb"}, "kind"),
+        ({"kind": "x" * 101}, "kind"),
+        ({"kind": "X" * 40}, "kind"),
     ],
 )
 def test_names_the_field_that_is_wrong(body: dict[str, Any], field: str) -> None:

@@ -129,7 +129,7 @@ def test_whatever_body_is_posted(client: TestClient, body: bytes, headers: dict[
 
 
 FIELDS = st.dictionaries(
-    st.sampled_from(["steps", "seed", "count", "sampler", "toward", "after", "colour"]),
+    st.sampled_from(["steps", "seed", "count", "sampler", "toward", "after", "kind", "colour"]),
     st.none() | st.booleans() | st.integers(-10, 10**17) | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from(["ddim", "multistep", "7"]) | st.lists(st.integers(), max_size=2),
 )  # fmt: skip
@@ -144,7 +144,7 @@ def test_every_field_that_is_wrong_is_named(client: TestClient, body: dict[str, 
         assert named <= {*body, "count"}
         assert {"colour", "toward", "after"} & body.keys() <= named
     else:
-        assert body.keys() <= {"steps", "seed", "count", "sampler"}
+        assert body.keys() <= {"steps", "seed", "count", "sampler", "kind"}
 
 
 @given(

@@ -28,6 +28,21 @@ def test_flowers_go_to_files_of_their_own(bundle: Path, tmp_path: Path, kind: st
             np.testing.assert_array_equal(np.asarray(image), expected)
 
 
+def test_a_kind_is_made_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3)
+    output = tmp_path / "flower.png"
+    options = ["--steps", "6", "--seed", "5", "-o", str(output), "--bundle", str(bundle), "--kind"]
+    sampler, seen = Sampler(load_bundle(bundle)), set()
+    for kind in ("kind 0", "kind 1", "kind 2"):
+        assert main([*options, kind]) == 0
+        with Image.open(output) as image:
+            np.testing.assert_array_equal(np.asarray(image), sampler.sample([5], 6, "ddim", kind)[0])
+            seen.add(image.tobytes())
+    assert len(seen) == 3
+    assert main([*options, "kind 9"]) == 1
+    assert "knows no 'kind 9'; did you mean 'kind " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [

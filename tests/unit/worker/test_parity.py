@@ -32,7 +32,14 @@ def sampler(tiny_bundle: Bundle) -> Sampler:
 @pytest.fixture(scope="module")
 def engine(tiny_bundle: Bundle, sampler: Sampler) -> Engine:
     bundle = tiny_bundle
-    engine = Engine(sampler, bundle.schedule, bundle.image_size, SLOT_COUNTS, class_counts=bundle.class_counts)
+    engine = Engine(
+        sampler,
+        bundle.schedule,
+        bundle.image_size,
+        SLOT_COUNTS,
+        class_counts=bundle.class_counts,
+        class_names=bundle.class_names,
+    )
     engine.warm_up()
     return engine
 
@@ -147,6 +154,36 @@ def test_a_morph_and_a_flower_on_its_way_have_their_own_bits_too(
         assert look.after is not None
         expected = way(starting_noise(900, tiny_bundle.image_size), class_weights(900, counts))[look.after - 1]
         np.testing.assert_array_equal(crowd.done[look.image_keys[0]], expected)
+
+
+def test_a_kind_that_is_asked_for_has_the_bits_that_it_has_alone(
+    engine: Engine, sampler: Sampler, tiny_bundle: Bundle
+) -> None:
+    if not tiny_bundle.class_names:
+        with pytest.raises(ValueError, match="knows no kinds of flowers at all"):
+            sampler.sample([1], 5, "ddim", "kind 1")
+        return
+    crowd = Crowd(engine, 0.0)
+    asked = {kind: GenerationRequest(5, 1, 4, kind=kind) for kind in tiny_bundle.class_names}
+    crowd.scheduler.enter("any", GenerationRequest(5, 1, 4).image_keys)
+    for kind, request in asked.items():
+        crowd.scheduler.enter(kind, request.image_keys)
+    morph = GenerationRequest(5, 1, 3, toward=2, kind="kind 1")
+    crowd.scheduler.enter("morph", morph.image_keys)
+    while crowd.scheduler.jobs:
+        crowd.tick()
+
+    for kind, request in asked.items():
+        found = [crowd.done[key] for key in request.image_keys]
+        np.testing.assert_array_equal(found, sampler.sample(range(1, 5), 5, "ddim", kind))
+    for seed in range(1, 5):
+        drawn = tiny_bundle.class_names[class_of(seed, tiny_bundle.class_counts)]
+        as_drawn = [crowd.done[ImageKey(seed, 5)], crowd.done[ImageKey(seed, 5, kind=drawn)]]
+        np.testing.assert_array_equal(*as_drawn)
+        others = [crowd.done[ImageKey(seed, 5, kind=kind)] for kind in asked if kind != drawn]
+        assert all(not np.array_equal(other, as_drawn[0]) for other in others)
+    ends = [crowd.done[morph.image_keys[0]], crowd.done[morph.image_keys[-1]]]
+    np.testing.assert_array_equal(ends, sampler.sample([1, 2], 5, "ddim", "kind 1"))
 
 
 def test_the_images_differ_at_all(sampler: Sampler) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -31,25 +32,29 @@ from worker.protocol import (
 steps = st.integers(1, MAX_STEPS)
 seeds = st.integers(0, MAX_SEED)
 samplers = st.sampled_from(SAMPLERS)
+kinds = st.none() | st.sampled_from(["sunflower", "colt's foot", "Frauenmantel, großer", "a-b_c~d"])
 revisions = st.text("0123456789abcdef", min_size=12, max_size=12)
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> GenerationRequest:
     count = draw(st.integers(1, MAX_COUNT))
-    return GenerationRequest(draw(steps), draw(st.integers(0, MAX_SEED - count + 1)), count, draw(samplers))
+    seed = draw(st.integers(0, MAX_SEED - count + 1))
+    return GenerationRequest(draw(steps), seed, count, draw(samplers), kind=draw(kinds))
 
 
 @st.composite
 def morphs(draw: st.DrawFn) -> GenerationRequest:
     seed, toward = draw(st.lists(seeds, min_size=2, max_size=2, unique=True))
-    return GenerationRequest(draw(steps), seed, draw(st.integers(2, MAX_COUNT)), draw(samplers), toward)
+    count = draw(st.integers(2, MAX_COUNT))
+    return GenerationRequest(draw(steps), seed, count, draw(samplers), toward, kind=draw(kinds))
 
 
 @st.composite
 def looks(draw: st.DrawFn) -> GenerationRequest:
     total = draw(st.integers(2, MAX_STEPS))
-    return GenerationRequest(total, draw(seeds), 1, draw(samplers), after=draw(st.integers(1, total - 1)))
+    after = draw(st.integers(1, total - 1))
+    return GenerationRequest(total, draw(seeds), 1, draw(samplers), after=after, kind=draw(kinds))
 
 
 requests = st.one_of(batches(), morphs(), looks())
@@ -107,6 +112,13 @@ def test_image_k_has_seed_plus_k(request: GenerationRequest) -> None:
         ({"steps": 1, "seed": 1, "count": 1, "sampler": None}, "sampler"),
         ({"steps": 1, "seed": 1, "count": 1, "sampler": ["ddim"]}, "sampler"),
         ({"steps": 1, "seed": 1, "count": 1, "prompt": "rose"}, "prompt"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": ""}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": " "}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": "rose\n"}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": "\ud800"}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": 7}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": "r" * 101}, "kind"),
+        ({"steps": 1, "seed": 1, "count": 1, "kind": "ß" * 17}, "kind"),
         ({"steps": 9, "seed": 1, "count": 2, "toward": 1}, "toward"),
         ({"steps": 9, "seed": 1, "count": 2, "toward": -1}, "toward"),
         ({"steps": 9, "seed": 1, "count": 2, "toward": MAX_SEED + 1}, "toward"),
@@ -137,10 +149,36 @@ def test_every_image_of_a_request_has_a_name_of_its_own_that_can_be_read_back(
     assert sum(key.last_step for key in keys) == request.image_steps
 
 
+@pytest.mark.parametrize(
+    ("kind", "spelt"),
+    [
+        ("sunflower", "sunflower"),
+        ("colt's foot", "colt~27s_foot"),
+        ("Rose", "~52ose"),
+        ("große-blume", "gro~c3~9fe~2dblume"),
+    ],
+)
+def test_a_kind_is_in_the_name_of_its_image(kind: str, spelt: str) -> None:
+    [key] = GenerationRequest(20, 7, 1, "multistep", kind=kind).image_keys
+    assert key.name("0123456789ab") == f"0123456789ab-7-20-multistep-of-{spelt}.png"
+    [on_its_way] = GenerationRequest(20, 7, after=5, kind=kind).image_keys
+    assert on_its_way.name("0123456789ab") == f"0123456789ab-7-20-of-{spelt}-after5.png"
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_every_kind_that_is_taken_can_be_read_back(kind: str) -> None:
+    try:
+        [key] = GenerationRequest(20, 7, kind=kind).image_keys
+    except ProtocolError:
+        assert not kind.isprintable() or not kind.strip() or len(kind.encode(errors="replace")) > 33
+    else:
+        assert parse_image_name(key.name("0123456789ab")).kind == kind
+
+
 @given(morphs())
 def test_a_morph_is_the_same_images_in_both_directions(request: GenerationRequest) -> None:
     assert request.toward is not None
-    back = GenerationRequest(request.steps, request.toward, request.count, request.sampler, request.seed)
+    back = dataclasses.replace(request, seed=request.toward, toward=request.seed)
     assert back.image_keys == tuple(reversed(request.image_keys))
     assert (request.image_keys[0].seed, request.image_keys[-1].seed) == (request.seed, request.toward)
     for part, key in enumerate(request.image_keys[1:-1], start=1):
@@ -185,6 +223,15 @@ def test_what_is_not_an_image_name_is_refused(text: str) -> None:
         "0123456789ab-7-20-after20.png",
         "0123456789ab-7-20-after05.png",
         "0123456789ab-7-20-after5-multistep.png",
+        "0123456789ab-7-20-after5-of-rose.png",
+        "0123456789ab-7-20-of-.png",
+        "0123456789ab-7-20-of-Rose.png",
+        "0123456789ab-7-20-of-~72ose.png",
+        "0123456789ab-7-20-of-_.png",
+        "0123456789ab-7-20-of-~ff.png",
+        "0123456789ab-7-20-of-~5.png",
+        "0123456789ab-7-20-of-~0a.png",
+        "0123456789ab-7-20-of-rose-multistep.png",
         "0123456789ab-7to7at1of2-20.webp",
         "0123456789ab-8to7at1of2-20.webp",
         "0123456789ab-7to8at2of4-20.webp",
