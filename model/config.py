@@ -248,7 +248,7 @@ PRESETS: dict[str, TrainConfig] = {
     "flowers64-patch": TrainConfig(
         preset="flowers64-patch",
         network=NetworkConfig(
-            widths=(48, 80, 160, 256),
+            widths=(64, 112, 160, 256),
             patch_size=2,
             embed_in_blocks=True,
             attention_levels=2,
@@ -318,5 +318,5 @@ PRESETS: dict[str, TrainConfig] = {
     ),
 }
 """Named recipes: ``flowers64`` is the reference; ``flowers64-plus`` is its network trained in another way, and
-``flowers64-xl`` a larger network, for a GPU; ``flowers64-patch`` is for hours of a CPU (a step costs four fifths of the
+``flowers64-xl`` a larger network, for a GPU; ``flowers64-patch`` is for hours of a CPU (a step costs a tenth more than the
 reference's); ``tiny`` trains in seconds for tests."""
