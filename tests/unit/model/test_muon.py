@@ -94,11 +94,12 @@ def test_the_decay_is_scaled_by_the_learning_rate_unless_told_otherwise():
 
 
 def test_the_pixels_and_the_classes_are_left_to_adamw():
-    network = build_network(PRESETS["flowers64-patch"].network, 64, seed=None)
+    config = PRESETS["flowers64-patch"].network
+    network = build_network(config, 64, seed=None)
     shapes = [tuple(variable.shape) for variable in network.trainable_variables]
     chosen = hidden_matrices(network)
     left = {shape for shape, is_chosen in zip(shapes, chosen, strict=True) if not is_chosen and len(shape) > 1}
-    assert left == {(2, 2, 3, 48), (1, 1, 48, 12), (102, 192)}
+    assert left == {(2, 2, 3, config.widths[0]), (1, 1, config.widths[0], 12), (102, 4 * config.widths[0])}
     assert all(len(shape) > 1 for shape, is_chosen in zip(shapes, chosen, strict=True) if is_chosen)
     weights = [np.prod(shape) for shape in shapes]
     assert sum(np.multiply(weights, chosen)) > 0.98 * sum(weights)
