@@ -36,14 +36,13 @@ def spell_kind(kind: str) -> str:
 
     A space becomes `_`, all but small letters and digits `~` and two hex digits for each byte: `colt~27s_foot`.
     """
-    return "".join(
-        character
-        if _PLAIN.fullmatch(character)
-        else "_"
-        if character == " "
-        else "".join(f"~{byte:02x}" for byte in character.encode())
-        for character in kind
-    )
+    return "".join(map(_spell, kind))
+
+
+def _spell(character: str) -> str:
+    if _PLAIN.fullmatch(character):
+        return character
+    return "_" if character == " " else "".join(f"~{byte:02x}" for byte in character.encode())
 
 
 def read_kind(spelt: str) -> str:
