@@ -21,21 +21,14 @@ def eager_steps(
     """Take the steps [k, 5 + classes] with all images [n, s, s, 3], uncompiled; returns those predicted in the last."""
     images = ops.convert_to_tensor(noisy_images)
     pred_images = images
+    prediction = bundle.network_config.prediction
     for row in step_rates:
         *columns, correction = (ops.full((len(noisy_images), 1, 1, 1), rate) for rate in row[:RATE_COLUMNS])
         rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
         network: Network = functools.partial(bundle.network, training=False)
         if bundle.network_config.classes:
             class_weights = ops.convert_to_tensor(np.tile(row[RATE_COLUMNS:], (len(noisy_images), 1)))
-            network = guided(network, class_weights, rates.signal, bundle.guidance, ops)
-        images, pred_images = ddim_step(
-            network,
-            images,
-            pred_images,
-            rates,
-            next_rates,
-            correction,
-            bundle.network_config.prediction,
-        )
+            network = guided(network, class_weights, rates, bundle.guidance, prediction, ops)
+        images, pred_images = ddim_step(network, images, pred_images, rates, next_rates, correction, prediction)
     result: npt.NDArray[np.float32] = keras.ops.convert_to_numpy(pred_images)
     return result

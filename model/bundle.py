@@ -164,6 +164,25 @@ def replace_card(path: Path, card: Card) -> None:
     _write(path, tensors, metadata["model"], card)
 
 
+def guide_bundle(path: Path, target: Path, guidance: Guidance) -> str:
+    """Write a bundle as it is to ``target``, but guided in another way, and return its content hash.
+
+    Its pixels become others, so it is another bundle: scores and signature of the one it was are not its own.
+
+    Raises:
+        BundleError: as ``load_bundle``, or its network is told of no classes, so that nothing guides it.
+    """
+    tensors, metadata = _read(path)
+    model, card = json.loads(metadata["model"]), Card(**json.loads(metadata["card"]))
+    if "guidance" not in model:
+        raise BundleError(f"{path}: its network is told of no kinds of flowers, by which it could be guided")
+    model["guidance"] = guidance.to_json()
+    recipe = {**card.recipe, "guided_anew": {"content_hash": metadata["content_hash"], "name": model["name"]}}
+    if "options" in recipe:
+        recipe["options"] = {**recipe["options"], "guidance": guidance.to_json()}
+    return _write(target, tensors, _canonical(model), dataclasses.replace(card, recipe=recipe, scores={}))
+
+
 def bundle_hashes(path: Path) -> BundleHashes:
     """The hashes of the bundle at ``path``, computed anew and compared with those in it.
 

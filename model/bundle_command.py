@@ -1,4 +1,4 @@
-"""``bouquet bundle``: makes keys, signs bundles with them, and checks bundles and their signatures."""
+"""``bouquet bundle``: makes keys, signs bundles with them, checks both, and guides a bundle in another way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
-        prog="bouquet bundle", description="Sign a bundle, or check it and its signature.", allow_abbrev=False
+        prog="bouquet bundle",
+        description="Sign a bundle, check it and its signature, or guide it anew.",
+        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
     keygen = actions.add_parser("keygen", help="make a key to sign with, and show its public half", allow_abbrev=False)
@@ -25,6 +27,14 @@ def parser() -> argparse.ArgumentParser:
         "--public-key", metavar="KEY", action="append", dest="trusted",
         help="who may have signed it, as keygen shows it; may be given again (default: anybody, and it says who)",
     )  # fmt: skip
+    guide = actions.add_parser(
+        "guide", help="write a bundle anew that is guided in another way; prints its content hash", allow_abbrev=False
+    )
+    guide.add_argument("bundle", metavar="BUNDLE", type=Path)
+    guide.add_argument("target", metavar="TARGET", type=Path, help="the new bundle; never one that is there")
+    guide.add_argument(
+        "--guidance", metavar="WEIGHT[,EARLY:SIGNAL[,NOISE:FROM:UNTIL]]", required=True, help="as of `bouquet train`"
+    )
     return parser
 
 
@@ -40,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.action == "keygen":
             print(public_key_text(make_signing_key(arguments.key)))
             return 0
-        return _sign_or_verify(arguments)
+        return _guide(arguments) if arguments.action == "guide" else _sign_or_verify(arguments)
     except (SignatureError, SigningKeyError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -61,6 +71,19 @@ def _sign_or_verify(arguments: argparse.Namespace) -> int:
     else:
         signer = check_signature(arguments.bundle, *hashes, arguments.trusted)
         print(f"content {hashes.content_hash}\ncard {hashes.card_hash}\nsigned by {signer}")
+    return 0
+
+
+def _guide(arguments: argparse.Namespace) -> int:
+    from model.bundle import BundleError, guide_bundle
+    from model.guidance import Guidance
+
+    if arguments.target.exists():
+        return _fail(f"{arguments.target}: there is a file already; give the new bundle another name")
+    try:
+        print(guide_bundle(arguments.bundle, arguments.target, Guidance.parse(arguments.guidance)))
+    except (BundleError, ValueError) as error:
+        return _fail(str(error))
     return 0
 
 

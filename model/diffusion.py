@@ -32,9 +32,27 @@ def denoise(
 ) -> tuple[Tensor, Tensor]:
     """Separate noisy images into (predicted noises, predicted images) (DDIM, eq. 9)."""
     output = network([noisy_images, rates.noise**2])
+    images = images_of(output, noisy_images, rates, prediction)
     if prediction == "velocity":
-        return rates.noise * noisy_images + rates.signal * output, rates.signal * noisy_images - rates.noise * output
-    return output, (noisy_images - rates.noise * output) / rates.signal
+        return rates.noise * noisy_images + rates.signal * output, images
+    return output, images
+
+
+def images_of(output: Tensor, noisy_images: Tensor, rates: Rates, prediction: Prediction) -> Tensor:
+    """The images in noisy images, by what a network predicts of these at ``rates``."""
+    if prediction == "velocity":
+        return rates.signal * noisy_images - rates.noise * output
+    return (noisy_images - rates.noise * output) / rates.signal
+
+
+def output_for(images: Tensor, noisy_images: Tensor, rates: Rates, prediction: Prediction) -> Tensor:
+    """What a network predicts of noisy images at ``rates`` if it finds these images in them: ``images_of``'s inverse.
+
+    Rates without any noise have none.
+    """
+    if prediction == "velocity":
+        return (rates.signal * noisy_images - images) / rates.noise
+    return (noisy_images - rates.signal * images) / rates.noise
 
 
 def ddim_step(

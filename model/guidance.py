@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
-from model.diffusion import Network
+from model.diffusion import Network, Prediction, images_of, output_for
+from model.schedule import Rates
 
 Tensor = Any
 
@@ -20,6 +21,10 @@ class Guidance:
     class, 1 that of the class; above 1 the flowers are more like their class, clearer, and in the end garish. Colours
     and large shapes are decided where there is hardly any signal yet; as much guidance there as later on makes them all
     alike (Kynkäänniemi et al. 2024, who leave it out there).
+
+    Where detail is made out, what is led away from may also be a prediction that takes some of the detail for noise:
+    told no class, the network is told more noise than there is. (Sadat et al. 2024, time-step guidance, mislead it
+    about the time as well; here alone in a part of the way, in one direction, and without a third call.)
     """
 
     weight: float = 1.0
@@ -27,24 +32,39 @@ class Guidance:
     """In images whose signal rate is below ``early_until``."""
     early_until: float = 0.0
     """A signal rate, in [0, 1]; 0: the weight is the same all the way."""
+    overstated_noise: float = 1.0
+    """How many times the ratio of noise to signal it is told, where the network is told no class; 1: the true one."""
+    overstated_from: float = 0.0
+    """A signal rate, in [0, 1]: images below it are told the true ratio."""
+    overstated_until: float = 1.0
+    """A signal rate, in [0, 1]: as are images from it on."""
 
     def __post_init__(self) -> None:
         for name in ("weight", "early_weight"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"guidance: the {name} must not be below 0, got {getattr(self, name)}")
-        if not 0.0 <= self.early_until <= 1.0:
-            raise ValueError(f"guidance: early_until must be in [0, 1], got {self.early_until}")
+        if not 0.0 < self.overstated_noise < math.inf:
+            raise ValueError(f"guidance: overstated_noise must be above 0, got {self.overstated_noise}")
+        for name in ("early_until", "overstated_from", "overstated_until"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"guidance: {name} must be in [0, 1], got {getattr(self, name)}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From ``6``, or ``6,2.5:0.1`` for 2.5 until a signal rate of 0.1. Raises ValueError that tells the fault."""
-        weight, _, early = text.partition(",")
-        early_weight, _, until = early.partition(":")
+        """From text, as the command line has it.
+
+        ``6``; ``6,2.5:0.1`` for 2.5 until a signal rate of 0.1; ``6,2.5:0.1,1.1:0.6:0.9`` for 1.1 times the noise told
+        where no class is, from a signal rate of 0.6 until 0.9, as well. Raises ValueError that tells the fault.
+        """
+        parts = [part.split(":") for part in text.split(",")]
         try:
-            return cls(float(weight), float(early_weight), float(until)) if early else cls(float(weight))
+            if [len(part) for part in parts] != [1, 2, 3][: len(parts)]:
+                raise ValueError("one number, then two, then three")
+            return cls(*(float(number) for part in parts for number in part))
         except ValueError as error:
             raise ValueError(
-                f"guidance: {text!r} is not WEIGHT or WEIGHT,EARLY:SIGNAL, as in 6,2.5:0.1 ({error})"
+                f"guidance: {text!r} is not WEIGHT, WEIGHT,EARLY:SIGNAL or WEIGHT,EARLY:SIGNAL,NOISE:FROM:UNTIL, "
+                f"as in 6,2.5:0.1,1.1:0.6:0.9 ({error})"
             ) from None
 
     @property
@@ -52,13 +72,28 @@ class Guidance:
         """Whether the network's own prediction for the class is all that is wanted."""
         return self.weight == 1.0 and (self.early_weight == 1.0 or self.early_until == 0.0)
 
+    @property
+    def overstates(self) -> bool:
+        """Whether the network is anywhere told more noise than there is, or less."""
+        return self.overstated_noise != 1.0 and self.overstated_from < self.overstated_until
+
     def to_json(self) -> dict[str, float]:
-        """The fields as a JSON object; ``Guidance(**value)`` is the way back."""
-        return dataclasses.asdict(self)
+        """The fields as a JSON object; ``Guidance(**value)`` is the way back.
+
+        What is overstated, which the first bundles did not have, is left out where nothing is, so that the same
+        guidance has the same hash whichever version wrote it.
+        """
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if self.overstates or not name.startswith("overstated")}
 
 
 def guided(
-    network: Callable[[list[Tensor]], Tensor], class_weights: Tensor, signal: Tensor, guidance: Guidance, xp: Any
+    network: Callable[[list[Tensor]], Tensor],
+    class_weights: Tensor,
+    rates: Rates,
+    guidance: Guidance,
+    prediction: Prediction,
+    xp: Any,
 ) -> Network:
     """A network that is told of classes as one that is not, guided by them.
 
@@ -67,7 +102,8 @@ def guided(
     Args:
         network: of noisy images, noise variances and class weights.
         class_weights: [n, classes].
-        signal: the rows' signal rates, [n, 1, 1, 1].
+        rates: of the rows, [n, 1, 1, 1] each.
+        prediction: what ``network`` predicts.
         xp: ``keras.ops``, or what else holds the arrays.
     """
 
@@ -75,8 +111,32 @@ def guided(
         of_class = network([*inputs, class_weights])
         if guidance.changes_nothing:
             return of_class
-        of_none = network([*inputs, 0.0 * class_weights])
-        weights = xp.where(signal < guidance.early_until, guidance.early_weight, guidance.weight)
+        if guidance.overstates:
+            of_none = _with_overstated_noise(network, inputs, 0.0 * class_weights, rates, guidance, prediction, xp)
+        else:
+            of_none = network([*inputs, 0.0 * class_weights])
+        weights = xp.where(rates.signal < guidance.early_until, guidance.early_weight, guidance.weight)
         return of_none + weights * (of_class - of_none)
 
     return combined
+
+
+def _with_overstated_noise(
+    network: Callable[[list[Tensor]], Tensor],
+    inputs: list[Tensor],
+    class_weights: Tensor,
+    rates: Rates,
+    guidance: Guidance,
+    prediction: Prediction,
+    xp: Any,
+) -> Tensor:
+    """The network's output, some rows of which it made for more noise than they have."""
+    noisy_images, noise_variances = inputs
+    overstated = (guidance.overstated_from <= rates.signal) & (rates.signal < guidance.overstated_until)
+    noise = guidance.overstated_noise * rates.noise
+    norm = xp.sqrt(rates.signal * rates.signal + noise * noise)
+    told = Rates(rates.signal / norm, noise / norm)
+    output = network([noisy_images, xp.where(overstated, told.noise**2, noise_variances), class_weights])
+    # What it predicts is about the noise that it was told of; the images that it finds can be compared.
+    images = images_of(output, noisy_images, told, prediction)
+    return xp.where(overstated, output_for(images, noisy_images, rates, prediction), output)

@@ -133,9 +133,9 @@ class Sampler:
         *columns, correction = [ops.reshape(table[:, column], (-1, 1, 1, 1)) for column in range(RATE_COLUMNS)]
         rates, next_rates = Rates(*columns[:2]), Rates(*columns[2:])
         network: Network = unguided
-        if self.bundle.network_config.classes:
-            network = guided(unguided, table[:, RATE_COLUMNS:], rates.signal, self.bundle.guidance, ops)
         prediction = self.bundle.network_config.prediction
+        if self.bundle.network_config.classes:
+            network = guided(unguided, table[:, RATE_COLUMNS:], rates, self.bundle.guidance, prediction, ops)
         return ddim_step(network, noisy_images, last_images, rates, next_rates, correction, prediction)
 
     def _steps(

@@ -49,7 +49,7 @@ def sampler(request):
             card=Card(),
             class_names=tuple("abcde"[: config.classes]),
             class_counts=(3,) * config.classes,
-            guidance=Guidance(1.5, early_weight=1.2, early_until=0.5),
+            guidance=Guidance(1.5, 1.2, 0.5, overstated_noise=1.3, overstated_from=0.4, overstated_until=0.9),
         )
     )
 

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from model.bundle import Card, load_bundle, replace_card
 from model.bundle_command import main
+from model.guidance import Guidance
+from model.sampling import Sampler
 from model.signing_key import read_signing_key
 from tests.bundles import make_tiny_bundle
 
@@ -143,7 +147,36 @@ def test_keys_of_openssl_are_read(key, tmp_path):
     assert isinstance(read_signing_key(made), Ed25519PrivateKey)
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["sign", "x"], ["keygen"], ["verify"]])
+def test_a_bundle_guided_anew_is_another_with_the_same_weights(tmp_path, capsys):
+    path = make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3)
+    options = {"guidance": load_bundle(path).guidance.to_json(), "batch_size": 8}
+    replace_card(path, Card(recipe={"options": options}, scores={"by_steps": []}))
+    bundle, target = load_bundle(path), tmp_path / "guided.safetensors"
+    content_hash = printed(capsys, "guide", path, target, "--guidance", "3,2:0.7,1.4:0.7:0.9")
+    guided = load_bundle(target)
+    assert guided.content_hash == content_hash != bundle.content_hash
+    assert guided.guidance == Guidance(3.0, 2.0, 0.7, 1.4, 0.7, 0.9)
+    # The scores were those of other flowers.
+    assert guided.card.scores == {}
+    assert guided.card.recipe["options"] == {"guidance": guided.guidance.to_json(), "batch_size": 8}
+    assert guided.card.recipe["guided_anew"] == {"content_hash": bundle.content_hash, "name": "tiny"}
+    for variable, other in zip(bundle.network.variables, guided.network.variables, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), keras.ops.convert_to_numpy(other))
+    assert (Sampler(bundle).sample([7], 3) != Sampler(guided).sample([7], 3)).any()
+    back = tmp_path / "back.safetensors"
+    assert printed(capsys, "guide", target, back, "--guidance", "1.5,1.2:0.8,1.2:0.7:0.95") == bundle.content_hash
+
+
+def test_a_bundle_that_cannot_be_guided_so_is_told(bundle, tmp_path, capsys):
+    target = tmp_path / "guided.safetensors"
+    assert "no kinds of flowers" in complaint(capsys, "guide", bundle, target, "--guidance", "3")
+    assert "is not WEIGHT" in complaint(capsys, "guide", bundle, target, "--guidance", "much")
+    assert "there is a file already" in complaint(capsys, "guide", bundle, bundle, "--guidance", "3")
+    assert "no such file" in complaint(capsys, "guide", tmp_path / "nothing", target, "--guidance", "3")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["sign", "x"], ["keygen"], ["verify"], ["guide", "x", "y"]])
 def test_wrong_options_are_told(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
