@@ -26,7 +26,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 RELEASE_STAMP := $(VENV)/.installed-release
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench chaos fuzz train lock upgrade install dev clean release-check licences screenshots
+.PHONY: help serve test check format bench chaos fuzz train lock upgrade install dev clean release-check licences pictures screenshots
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -65,6 +65,9 @@ licences: $(DEV_STAMP) $(RELEASE_STAMP) ## docs/licences.md anew, after a change
 
 screenshots: $(DEV_STAMP) ## the pictures of docs/page.md anew, of the bundle that ships; needs Chromium
 	$(BIN)/python scripts/screenshots.py
+
+pictures: $(DEV_STAMP) ## those of README.md and docs/quality.md anew, of the bundle that ships
+	$(BIN)/python scripts/pictures.py
 
 train: $(DEV_STAMP) ## trains the reference recipe: make train DATA=data/flowers102 OUT=runs/reference
 	$(BIN)/bouquet train --preset flowers64 --data $(or $(DATA),tfds) --out $(or $(OUT),runs/reference)
