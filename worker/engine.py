@@ -185,8 +185,8 @@ class Engine:
         Safe to call from another thread while the next tick runs.
         """
         slots = {row: slot for slot, row in enumerate(outcome.tick.rows) if row is not None}
-        pixels = self._sampler.to_uint8(outcome.canvas.predicted)
-        return [pixels[slots[trajectory]] for trajectory in trajectories]
+        wanted = np.array([slots[trajectory] for trajectory in trajectories], np.intp)
+        return list(self._sampler.to_uint8(keras.ops.convert_to_numpy(outcome.canvas.predicted)[wanted]))
 
     def _tick_rates(self, tick: Tick) -> npt.NDArray[np.float32]:
         """Each row's own: [steps, slots, 5 + classes]. Those of empty slots leave what is there as it is."""
