@@ -243,6 +243,25 @@ def network_from_json(value: dict[str, Any]) -> NetworkConfig:
     return NetworkConfig(**{**value, "widths": tuple(value["widths"])})
 
 
+_PLUS = TrainConfig(
+    preset="flowers64-plus",
+    network=NetworkConfig(prediction="velocity"),
+    schedule=Schedule(max_signal_rate=0.99),
+    loss="mse",
+    min_snr=5.0,
+    warmup_steps=1000,
+    decay_share=0.5,
+    second_ema=0.9998,
+    ema_warmup=True,
+    flip=True,
+    resize="box",
+)
+
+# The last step leaves what noise there is in its input as blur: less of it than in the reference. The first is given
+# nothing but noise: what little signal the photos had there in training must not be worth a thing.
+_LONG_WAY = Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0)
+_BY_KINDS = Guidance(4.0, early_weight=3.0, early_until=0.1)
+
 PRESETS: dict[str, TrainConfig] = {
     "flowers64": TrainConfig(),
     "flowers64-patch": TrainConfig(
@@ -255,11 +274,9 @@ PRESETS: dict[str, TrainConfig] = {
             prediction="velocity",
             classes=102,
         ),
-        # The last step leaves what noise there is in its input as blur: less of it than in the reference. The first
-        # is given nothing but noise: what little signal the photos had there in training must not be worth a thing.
-        schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
+        schedule=_LONG_WAY,
+        guidance=_BY_KINDS,
         loss="mse",
-        guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
         stratified_times=True,
         train_time_power=0.8,
         optimizer="muon",
@@ -272,36 +289,17 @@ PRESETS: dict[str, TrainConfig] = {
         resize="box",
         precision="mixed_bfloat16",
     ),
-    "flowers64-plus": TrainConfig(
-        preset="flowers64-plus",
-        network=NetworkConfig(prediction="velocity"),
-        schedule=Schedule(max_signal_rate=0.99),
-        loss="mse",
-        min_snr=5.0,
-        warmup_steps=1000,
-        decay_share=0.5,
-        second_ema=0.9998,
-        ema_warmup=True,
-        flip=True,
-        resize="box",
-    ),
-    "flowers64-xl": TrainConfig(
+    "flowers64-plus": _PLUS,
+    "flowers64-xl": dataclasses.replace(
+        _PLUS,
         preset="flowers64-xl",
         network=NetworkConfig(
             widths=(48, 112, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
-        schedule=Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0),
-        guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
+        schedule=_LONG_WAY,
+        guidance=_BY_KINDS,
         epochs=160,
-        loss="mse",
-        min_snr=5.0,
         learning_rate=5e-4,
-        warmup_steps=1000,
-        decay_share=0.5,
-        second_ema=0.9998,
-        ema_warmup=True,
-        flip=True,
-        resize="box",
         precision="mixed_bfloat16",
     ),
     "tiny": TrainConfig(
