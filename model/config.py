@@ -260,14 +260,13 @@ _PLUS = TrainConfig(
 # The last step leaves what noise there is in its input as blur: less of it than in the reference. The first is given
 # nothing but noise: what little signal the photos had there in training must not be worth a thing.
 _LONG_WAY = Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0)
-_BY_KINDS = Guidance(4.0, early_weight=3.0, early_until=0.1)
 
 PRESETS: dict[str, TrainConfig] = {
     "flowers64": TrainConfig(),
     "flowers64-patch": TrainConfig(
         preset="flowers64-patch",
         network=NetworkConfig(
-            widths=(64, 112, 160, 256),
+            widths=(80, 128, 160, 256),
             patch_size=2,
             embed_in_blocks=True,
             attention_levels=2,
@@ -275,7 +274,7 @@ PRESETS: dict[str, TrainConfig] = {
             classes=102,
         ),
         schedule=_LONG_WAY,
-        guidance=_BY_KINDS,
+        guidance=Guidance(3.0, overstated_noise=1.12, overstated_from=0.6, overstated_until=0.9),
         loss="mse",
         stratified_times=True,
         train_time_power=0.8,
@@ -297,7 +296,7 @@ PRESETS: dict[str, TrainConfig] = {
             widths=(48, 112, 192, 256), embed_in_blocks=True, attention_levels=2, prediction="velocity", classes=102
         ),
         schedule=_LONG_WAY,
-        guidance=_BY_KINDS,
+        guidance=Guidance(4.0, early_weight=3.0, early_until=0.1),
         epochs=160,
         learning_rate=5e-4,
         precision="mixed_bfloat16",
