@@ -152,11 +152,15 @@ class BatchWorker(BaseWorker):
         while True:
             try:
                 super().bootstrap(*arguments, **options)
+                # Before anybody can see that this worker is ready, and tell it to stop: RQ's `work` does so after.
+                self._install_signal_handlers()
                 self._beat()
                 # The queue may be back this very moment, or we be started because it is.
                 self._trouble.distrust_leases()
                 break
             except (redis.ConnectionError, redis.TimeoutError) as error:
+                if self._stop_requested:
+                    raise SystemExit(0) from error
                 log.warning("the queue does not answer (%s); trying again", error)
                 time.sleep(PAUSE_SECONDS)
         self._keeper.start()
