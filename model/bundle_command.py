@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.guidance import GUIDANCE_FORMAT, Guidance
+
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -32,9 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     guide.add_argument("bundle", metavar="BUNDLE", type=Path)
     guide.add_argument("target", metavar="TARGET", type=Path, help="the new bundle; never one that is there")
-    guide.add_argument(
-        "--guidance", metavar="WEIGHT[,EARLY:SIGNAL[,NOISE:FROM:UNTIL]]", required=True, help="as of `bouquet train`"
-    )
+    guide.add_argument("--guidance", metavar=GUIDANCE_FORMAT, required=True, help="as of `bouquet train`")
     return parser
 
 
@@ -76,7 +76,6 @@ def _sign_or_verify(arguments: argparse.Namespace) -> int:
 
 def _guide(arguments: argparse.Namespace) -> int:
     from model.bundle import BundleError, guide_bundle
-    from model.guidance import Guidance
 
     if arguments.target.exists():
         return _fail(f"{arguments.target}: there is a file already; give the new bundle another name")

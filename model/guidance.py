@@ -12,6 +12,9 @@ from model.schedule import Rates
 
 Tensor = Any
 
+GUIDANCE_FORMAT = "WEIGHT[,EARLY:SIGNAL[,NOISE:FROM:UNTIL]]"
+"""What ``Guidance.parse`` reads, as command lines show it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
@@ -63,8 +66,7 @@ class Guidance:
             return cls(*(float(number) for part in parts for number in part))
         except ValueError as error:
             raise ValueError(
-                f"guidance: {text!r} is not WEIGHT, WEIGHT,EARLY:SIGNAL or WEIGHT,EARLY:SIGNAL,NOISE:FROM:UNTIL, "
-                f"as in 6,2.5:0.1,1.1:0.6:0.9 ({error})"
+                f"guidance: {text!r} is not {GUIDANCE_FORMAT}, as in 6,2.5:0.1,1.1:0.6:0.9 ({error})"
             ) from None
 
     @property
@@ -111,32 +113,20 @@ def guided(
         of_class = network([*inputs, class_weights])
         if guidance.changes_nothing:
             return of_class
-        if guidance.overstates:
-            of_none = _with_overstated_noise(network, inputs, 0.0 * class_weights, rates, guidance, prediction, xp)
-        else:
-            of_none = network([*inputs, 0.0 * class_weights])
+        of_none = told_more_noise(inputs) if guidance.overstates else network([*inputs, 0.0 * class_weights])
         weights = xp.where(rates.signal < guidance.early_until, guidance.early_weight, guidance.weight)
         return of_none + weights * (of_class - of_none)
 
+    def told_more_noise(inputs: list[Tensor]) -> Tensor:
+        """The output for no class, some rows of which the network made for more noise than they have."""
+        noisy_images, noise_variances = inputs
+        overstated = (guidance.overstated_from <= rates.signal) & (rates.signal < guidance.overstated_until)
+        noise = guidance.overstated_noise * rates.noise
+        norm = xp.sqrt(rates.signal * rates.signal + noise * noise)
+        told = Rates(rates.signal / norm, noise / norm)
+        output = network([noisy_images, xp.where(overstated, told.noise**2, noise_variances), 0.0 * class_weights])
+        # What it predicts is about the noise that it was told of; the images that it finds can be compared.
+        images = images_of(output, noisy_images, told, prediction)
+        return xp.where(overstated, output_for(images, noisy_images, rates, prediction), output)
+
     return combined
-
-
-def _with_overstated_noise(
-    network: Callable[[list[Tensor]], Tensor],
-    inputs: list[Tensor],
-    class_weights: Tensor,
-    rates: Rates,
-    guidance: Guidance,
-    prediction: Prediction,
-    xp: Any,
-) -> Tensor:
-    """The network's output, some rows of which it made for more noise than they have."""
-    noisy_images, noise_variances = inputs
-    overstated = (guidance.overstated_from <= rates.signal) & (rates.signal < guidance.overstated_until)
-    noise = guidance.overstated_noise * rates.noise
-    norm = xp.sqrt(rates.signal * rates.signal + noise * noise)
-    told = Rates(rates.signal / norm, noise / norm)
-    output = network([noisy_images, xp.where(overstated, told.noise**2, noise_variances), class_weights])
-    # What it predicts is about the noise that it was told of; the images that it finds can be compared.
-    images = images_of(output, noisy_images, told, prediction)
-    return xp.where(overstated, output_for(images, noisy_images, rates, prediction), output)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, OptimizerName, Precision, Resize, Stage, TrainConfig
 from model.diffusion import Prediction
-from model.guidance import Guidance
+from model.guidance import GUIDANCE_FORMAT, Guidance
 
 if TYPE_CHECKING:
     from model.dataset import Dataset
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--class-drop", type=float, help="share of the photos whose class the network is not told")
     parser.add_argument(
         "--guidance",
-        metavar="WEIGHT[,EARLY:SIGNAL[,NOISE:FROM:UNTIL]]",
+        metavar=GUIDANCE_FORMAT,
         help="of the bundle: how far to go towards the class, and beyond; 6,2.5:0.1,1.1:0.6:0.9 is 2.5 until a signal "
         "rate of 0.1, and away from no class told 1.1 times the noise there is from 0.6 until 0.9",
     )

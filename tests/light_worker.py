@@ -87,6 +87,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--death", type=int, help="a seed whose images kill the worker")
     parser.add_argument("--step-seconds", type=float, default=0.0)
     parser.add_argument("--most", type=int, help="images for which the device has memory once the worker is ready")
+    parser.add_argument(
+        "--told-to-stop",
+        choices=("ready", "unanswered"),
+        help="as its first beat is through, or as Redis breaks it off",
+    )
     options = parser.parse_args(arguments)
     os.environ["KERAS_BACKEND"] = "numpy"
 
@@ -114,7 +119,28 @@ def main(arguments: Sequence[str]) -> int:
         description = {"name": "light", "content_hash": CONTENT_HASH, "revision": REVISION, "image_size": SIZE}
         return OpenWorkshop(workshop, description, REVISION)
 
+    if options.told_to_stop is not None:
+        stop_at_the_first_beat(unanswered=options.told_to_stop == "unanswered")
     return run(settings, options.name, open_workshop)
+
+
+def stop_at_the_first_beat(unanswered: bool) -> None:
+    """Lets the worker of this process be told to stop at the very moment at which others may see that it is ready."""
+    from redis import ConnectionError as NoAnswerError
+
+    from worker.batch_worker import BatchWorker
+
+    beat = BatchWorker._beat
+
+    def told(worker: BatchWorker) -> None:
+        if not unanswered:
+            BatchWorker._beat = beat  # type: ignore[method-assign]
+        beat(worker)
+        os.kill(os.getpid(), signal.SIGTERM)
+        if unanswered:
+            raise NoAnswerError("the queue has gone")
+
+    BatchWorker._beat = told  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ class BatchWorker(BaseWorker):
             most=self._settings.jobs_held or 4 * self.workshop.slots,
             tell_ends=self._tell_watchers,
         )
-        while True:
+        while not self._stop_requested:
             try:
                 super().bootstrap(*arguments, **options)
                 # Before anybody can see that this worker is ready, and tell it to stop: RQ's `work` does so after.
@@ -159,8 +159,6 @@ class BatchWorker(BaseWorker):
                 self._trouble.distrust_leases()
                 break
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                if self._stop_requested:
-                    raise SystemExit(0) from error
                 log.warning("the queue does not answer (%s); trying again", error)
                 time.sleep(PAUSE_SECONDS)
         self._keeper.start()

@@ -19,6 +19,7 @@ from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegis
 
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, light_image
+from tests.nursery import Nursery
 from tests.processes import poll
 from tests.valkey_server import ValkeyServer
 from tests.worker_process import Jobs, WorkerProcess
@@ -65,6 +66,18 @@ def light(start_light_worker: StartWorker, tmp_path: Path) -> Light:
 @pytest.fixture
 def store(store_folder: Path) -> DirectoryStore:
     return DirectoryStore(store_folder)
+
+
+@pytest.mark.parametrize("when", ["ready", "unanswered"])
+def test_a_worker_that_is_told_to_stop_as_soon_as_it_is_seen_ends_in_order(
+    when: str, nursery: Nursery, valkey: ValkeyServer, store_folder: Path, tmp_path: Path
+) -> None:
+    environment = {"BOUQUET_REDIS_URL": valkey.url, "BOUQUET_STORE": str(store_folder)}
+    worker = WorkerProcess.start_light(nursery, "hasty", tmp_path / "log", environment, ("--told-to-stop", when))
+    try:
+        assert worker.wait() == 0, worker.tail()
+    finally:
+        worker.close()
 
 
 def registered(client: redis.Redis) -> dict[str, int]:
