@@ -32,8 +32,8 @@ def make(page: Page, **wish: Any) -> None:
 
 def make_and_wait(page: Page, **wish: Any) -> None:
     make(page, **wish)
-    last = wish["seed"] + wish["count"] - 1
-    page.get_by_role("button", name=f"Enlarge Seed {last}{KIND}", exact=True).wait_for()
+    for seed in range(wish["seed"], wish["seed"] + wish["count"]):  # each: pictures come in any order
+        page.get_by_role("button", name=f"Enlarge Seed {seed}{KIND}", exact=True).wait_for()
 
 
 def open_flower(page: Page, seed: int) -> None:
