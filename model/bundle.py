@@ -171,11 +171,13 @@ def guide_bundle(path: Path, target: Path, guidance: Guidance) -> str:
 
     Raises:
         BundleError: as ``load_bundle``, or its network is told of no classes, so that nothing guides it.
+        ValueError: images of its size cannot be guided so.
     """
     tensors, metadata = _read(path)
     model, card = json.loads(metadata["model"]), Card(**json.loads(metadata["card"]))
     if "guidance" not in model:
         raise BundleError(f"{path}: its network is told of no kinds of flowers, by which it could be guided")
+    guidance.check_side(model["image_size"])
     model["guidance"] = guidance.to_json()
     recipe = {**card.recipe, "guided_anew": {"content_hash": metadata["content_hash"], "name": model["name"]}}
     if "options" in recipe:
@@ -225,6 +227,8 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
         classes = model.get("classes", {"names": [], "counts": []})
         if not len(classes["names"]) == len(classes["counts"]) == config.classes:
             raise ValueError("the names and counts of its classes are not as many as its network can be told")
+        guidance = Guidance(**model.get("guidance", {}))
+        guidance.check_side(model["image_size"])
         return Bundle(
             name=model["name"],
             network_config=config,
@@ -237,7 +241,7 @@ def load_bundle(path: str | os.PathLike[str], trusted: Collection[str] = ()) -> 
             card=Card(**json.loads(metadata["card"])),
             class_names=tuple(classes["names"]),
             class_counts=tuple(classes["counts"]),
-            guidance=Guidance(**model.get("guidance", {})),
+            guidance=guidance,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: made by another version of Bouquet, or damaged: {error}") from error

@@ -167,6 +167,7 @@ class TrainConfig:
                     f"stages: {stage.image_size}:{stage.share:g} needs a positive share and a size that is "
                     f"a multiple of {multiple} (each of the {len(self.network.widths)} resolutions halves it)"
                 )
+            self.guidance.check_side(stage.image_size)
         for name in ("repetitions", "batch_size", "epochs", "sample_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

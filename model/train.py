@@ -75,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--guidance",
         metavar=GUIDANCE_FORMAT,
-        help="of the bundle: how far to go towards the class, and beyond; 6,2.5:0.1,1.1:0.6:0.9 is 2.5 until a signal "
-        "rate of 0.1, and away from no class told 1.1 times the noise there is from 0.6 until 0.9",
+        help="of the bundle: how far to go towards the class, and beyond; 6,2.5:0.1,1.1:0.6:0.9,2:8 is 2.5 until a "
+        "signal rate of 0.1, away from no class told 1.1 times the noise there is from 0.6 until 0.9, and 2 for what "
+        "is coarser than 8 cells a side",
     )
     parser.add_argument("--ema", type=float)
     parser.add_argument("--second-ema", type=float, help="another average; the better of both is kept")

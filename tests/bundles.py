@@ -46,8 +46,6 @@ def make_tiny_bundle(path: Path, seed: int = 0, classes: int = 0) -> Path:
         card=Card(training_data={"source": "none: random weights for tests"}),
         class_names=tuple(f"kind {number}" for number in range(classes)),
         class_counts=tuple(range(1, classes + 1)),
-        guidance=Guidance(1.5, 1.2, 0.8, overstated_noise=1.2, overstated_from=0.7, overstated_until=0.95)
-        if classes
-        else None,
+        guidance=Guidance.parse("1.5,1.2:0.8,1.2:0.7:0.95,1.3:8") if classes else None,
     )
     return path

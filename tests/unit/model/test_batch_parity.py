@@ -49,7 +49,7 @@ def sampler(request):
             card=Card(),
             class_names=tuple("abcde"[: config.classes]),
             class_counts=(3,) * config.classes,
-            guidance=Guidance(1.5, 1.2, 0.5, overstated_noise=1.3, overstated_from=0.4, overstated_until=0.9),
+            guidance=Guidance.parse("1.5,1.2:0.5,1.3:0.4:0.9,1.2:4"),
         )
     )
 

@@ -164,13 +164,16 @@ def test_a_bundle_guided_anew_is_another_with_the_same_weights(tmp_path, capsys)
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), keras.ops.convert_to_numpy(other))
     assert (Sampler(bundle).sample([7], 3) != Sampler(guided).sample([7], 3)).any()
     back = tmp_path / "back.safetensors"
-    assert printed(capsys, "guide", target, back, "--guidance", "1.5,1.2:0.8,1.2:0.7:0.95") == bundle.content_hash
+    assert printed(capsys, "guide", target, back, "--guidance", "1.5,1.2:0.8,1.2:0.7:0.95,1.3:8") == bundle.content_hash
 
 
 def test_a_bundle_that_cannot_be_guided_so_is_told(bundle, tmp_path, capsys):
     target = tmp_path / "guided.safetensors"
     assert "no kinds of flowers" in complaint(capsys, "guide", bundle, target, "--guidance", "3")
     assert "is not WEIGHT" in complaint(capsys, "guide", bundle, target, "--guidance", "much")
+    told = make_tiny_bundle(tmp_path / "told.safetensors", classes=3)
+    answer = complaint(capsys, "guide", told, target, "--guidance", "3,3:0,1:0:1,2:5")
+    assert "coarse_cells must divide the side of the images, 16 pixels, got 5" in answer
     assert "there is a file already" in complaint(capsys, "guide", bundle, bundle, "--guidance", "3")
     assert "no such file" in complaint(capsys, "guide", tmp_path / "nothing", target, "--guidance", "3")
     assert not target.exists()

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from keras import ops
 
 from model.diffusion import images_of, mix, output_for
 from model.guidance import Guidance, guided
@@ -43,6 +44,7 @@ def test_without_any_the_network_is_called_once():
         (Guidance(1.0, 5.0, 0.0), 1),
         (Guidance(1.5), 2),
         (Guidance(1.0, 0.0, 0.1), 2),
+        (Guidance(1.0, coarse_weight=1.0, coarse_cells=1), 1),
     ):
         calls = []
         predicted(guidance, calls)
@@ -102,17 +104,56 @@ def test_outputs_and_images_are_inverse(prediction):
     np.testing.assert_allclose(images_of(output, noisy_images, RATES, prediction), images, atol=1e-5)
 
 
-def test_a_hash_does_not_tell_of_nothing_overstated():
+def test_what_is_coarse_has_a_weight_of_its_own():
+    """By a network that finds a class's stripes, on a ground of its own, and nothing for no class."""
+    stripes = np.broadcast_to(np.float32([2.0, 4.0]).reshape(1, 1, 2, 1), (2, 2, 2, 3))
+
+    def network(inputs):
+        return inputs[0] + stripes * ops.reshape(inputs[2], (-1, 1, 1, 1))
+
+    guidance = Guidance(5.0, early_weight=0.5, early_until=0.1, coarse_weight=2.0, coarse_cells=1)
+    images = np.zeros((2, 2, 2, 3), np.float32)
+    output = guided(network, np.ones((2, 1), np.float32), RATES, guidance, "noise", ops)([images, RATES.noise**2])
+    early, later = ops.convert_to_numpy(output)
+    np.testing.assert_allclose(early, 0.5 * stripes[0], rtol=1e-6)
+    # The ground is at 3, from which the stripes are 1 away.
+    np.testing.assert_allclose(later, 2.0 * 3.0 + 5.0 * (stripes[0] - 3.0), rtol=1e-6)
+
+
+def test_a_coarse_weight_like_the_rest_is_none():
+    random = np.random.default_rng(2)
+    of_class, images = random.normal(size=(2, 2, 8, 8, 3)).astype(np.float32)
+
+    def network(inputs):
+        return inputs[0] + of_class * ops.reshape(inputs[2], (-1, 1, 1, 1))
+
+    outputs = [
+        guided(network, np.ones((2, 1), np.float32), RATES, guidance, "velocity", ops)([images, RATES.noise**2])
+        for guidance in (Guidance(3.0), Guidance(3.0, coarse_weight=3.0))
+    ]
+    np.testing.assert_array_equal(*map(ops.convert_to_numpy, outputs))
+
+
+def test_cells_must_divide_the_side():
+    Guidance(3.0, coarse_cells=5).check_side(64)
+    Guidance(3.0, coarse_weight=2.0, coarse_cells=16).check_side(64)
+    with pytest.raises(ValueError, match="coarse_cells must divide the side of the images, 64 pixels, got 5"):
+        Guidance(3.0, coarse_weight=2.0, coarse_cells=5).check_side(64)
+
+
+def test_a_hash_does_not_tell_of_what_changes_nothing():
     for guidance in (Guidance(4.0), Guidance(4.0, overstated_from=0.3), Guidance(4.0, 1.0, 0.0, 1.2, 0.5, 0.5)):
         assert not guidance.overstates
         assert list(guidance.to_json()) == ["weight", "early_weight", "early_until"]
+    assert list(Guidance(4.0, coarse_weight=4.0).to_json())[3:] == ["coarse_weight", "coarse_cells"]
 
 
 def test_text_and_json_are_read():
     assert Guidance.parse("6") == Guidance(6.0)
     assert Guidance.parse("6,2.5:0.1") == Guidance(6.0, early_weight=2.5, early_until=0.1)
     assert Guidance.parse("6,2.5:0.1,1.1:0.6:0.9") == Guidance(6.0, 2.5, 0.1, 1.1, 0.6, 0.9)
-    for guidance in (Guidance(3.0, 2.0, 0.2), Guidance(3.0, 2.0, 0.2, 1.3, 0.4, 0.8)):
+    assert Guidance.parse("6,2.5:0.1,1.1:0.6:0.9,2:16") == Guidance(6.0, 2.5, 0.1, 1.1, 0.6, 0.9, 2.0, 16)
+    for guidance in (Guidance(3.0, 2.0, 0.2), Guidance(3.0, 2.0, 0.2, 1.3, 0.4, 0.8), Guidance(3.0, coarse_weight=1.5)):
         assert Guidance(**guidance.to_json()) == guidance
 
 
@@ -133,6 +174,10 @@ def test_text_and_json_are_read():
         "6,2:0.1,0:0.6:0.9",
         "6,2:0.1,1.1:0.6:9",
         "6,2:0.1,1.1:0.6:0.9,1",
+        "6,2:0.1,1.1:0.6:0.9,-1:8",
+        "6,2:0.1,1.1:0.6:0.9,1:0",
+        "6,2:0.1,1.1:0.6:0.9,1:2.5",
+        "6,2:0.1,1.1:0.6:0.9,1:8,1",
     ],
 )
 def test_what_is_no_guidance_is_refused(text):

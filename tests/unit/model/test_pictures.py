@@ -76,7 +76,7 @@ def test_the_card_tells_the_kinds_of_flowers_and_the_guidance(tmp_path):
     card = model_card(load_bundle(make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3)), pictures=False)
     assert "kind 0 (1), kind 1 (2), kind 2 (3)." in card
     assert "Guidance: weight 1.5, early_weight 1.2, early_until 0.8, overstated_noise 1.2, " in card
-    assert "overstated_from 0.7, overstated_until 0.95." in card
+    assert "overstated_from 0.7, overstated_until 0.95, coarse_weight 1.3, coarse_cells 8." in card
 
 
 def test_the_card_tells_what_it_is_and_where_from(tmp_path):
