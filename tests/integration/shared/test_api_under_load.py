@@ -36,6 +36,12 @@ def test_a_flood_is_pushed_back_and_others_are_answered_meanwhile(front_end: Fro
     assert queued == 100
 
 
+def test_a_probe_that_a_flood_does_not_outlast_is_not_left_out(front_end: FrontEnd) -> None:
+    """A flood of nothing is over at once; what was asked meanwhile is answered later, and counts."""
+    seen = flood(port_of(front_end), 0, 0)
+    assert (seen.statuses.total(), len(seen.probes), seen.failed_probes) == (0, 1, 0)
+
+
 def test_posts_at_a_steady_rate(front_end: FrontEnd) -> None:
     posts = post_steadily(port_of(front_end), 50.0, 1.0, 0)
     assert len(posts.from_due) == len(posts.from_sent) == 50
