@@ -260,11 +260,11 @@ _PLUS = TrainConfig(
 
 # The last step leaves what noise there is in its input as blur: less of it than in the reference. The first is given
 # nothing but noise: what little signal the photos had there in training must not be worth a thing.
-_LONG_WAY = Schedule(min_signal_rate=0.005, max_signal_rate=0.99, time_power=2.0)
+_LONG_WAY = Schedule(min_signal_rate=0.005, max_signal_rate=0.998, time_power=2.0)
 
 # Chosen for the network of ``flowers64-patch`` (docs/quality.md).
 _TOWARDS_DETAIL = Guidance(
-    4.0, overstated_noise=1.08, overstated_from=0.6, overstated_until=0.9, coarse_weight=1.2, coarse_cells=8
+    4.0, overstated_noise=1.06, overstated_from=0.6, overstated_until=0.9, coarse_weight=1.2, coarse_cells=8
 )
 
 PRESETS: dict[str, TrainConfig] = {

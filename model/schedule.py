@@ -42,7 +42,7 @@ class Schedule:
 
     ``time_power`` above 1 dwells on the noisiest images, in training as in sampling: the angle then grows with ``1 - (1
     - time) ** time_power``. There the coarse shapes and colours are decided, so that steps as long as elsewhere leave
-    them too much alike (docs/quality.md). 1, the default, is the reference schedule.
+    them too much alike (docs/quality-record.md). 1, the default, is the reference schedule.
     """
 
     min_signal_rate: float = 0.02
