@@ -262,7 +262,7 @@ _PLUS = TrainConfig(
 # nothing but noise: what little signal the photos had there in training must not be worth a thing.
 _LONG_WAY = Schedule(min_signal_rate=0.005, max_signal_rate=0.998, time_power=2.0)
 
-# Chosen for the network of ``flowers64-patch`` (docs/quality.md).
+# Chosen for the network of ``flowers64-patch`` (docs/quality-record.md).
 _TOWARDS_DETAIL = Guidance(
     4.0, overstated_noise=1.06, overstated_from=0.6, overstated_until=0.9, coarse_weight=1.2, coarse_cells=8
 )
