@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from model.config import CHECKPOINT_SECONDS, PRESETS, Loss, OptimizerName, Precision, Resize, Stage, TrainConfig
 from model.diffusion import Prediction
 from model.guidance import GUIDANCE_FORMAT, Guidance
+from model.schedule import Schedule
 
 if TYPE_CHECKING:
     from model.dataset import Dataset
@@ -63,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--train-time-power", type=float, help="noise levels of training: 2 dwells on noisy images, 0.8 on clear ones"
     )
+    parser.add_argument("--min-signal-rate", type=float, help="share of the photo in what is all but pure noise")
+    parser.add_argument("--max-signal-rate", type=float, help="share of the photo in what is all but clean")
+    parser.add_argument("--time-power", type=float, help="above 1 dwells on noisy images, in sampling as in training")
     parser.add_argument("--optimizer", choices=get_args(OptimizerName))
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--warmup-steps", type=int)
@@ -107,6 +111,9 @@ def resolve(arguments: argparse.Namespace) -> TrainConfig:
         given["stages"] = Stage.parse_all(given["stages"])
     if "guidance" in given:
         given["guidance"] = Guidance.parse(given["guidance"])
+    of_schedule = {field.name for field in dataclasses.fields(Schedule)}
+    changed = {name: value for name, value in vars(arguments).items() if name in of_schedule and value is not None}
+    given["schedule"] = dataclasses.replace(preset.schedule, **changed)
     if arguments.prediction is not None:
         given["network"] = dataclasses.replace(preset.network, prediction=arguments.prediction)
     if "minutes" in given and "decay_share" not in given and preset.decay_share == 0.0:

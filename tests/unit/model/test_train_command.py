@@ -8,6 +8,7 @@ import pytest
 from model.config import PRESETS, NetworkConfig, Stage
 from model.dataset import Dataset
 from model.guidance import Guidance
+from model.schedule import Schedule
 from model.train import DEFAULT_DECAY_SHARE, fit_classes, main, parser, resolve
 
 NEEDED = ["--data", "photos", "--out", "runs/x"]
@@ -31,12 +32,14 @@ def test_options_take_the_place_of_the_presets():
     options += " --resize box --learning-rate 0.002 --warmup-steps 10 --decay-share 0.2 --weight-decay 0.01"
     options += " --no-scale-decay --ema 0.99 --second-ema 0.999 --ema-warmup --seed 5 --min-snr 5 --prediction velocity"
     options += " --class-drop 0.3 --guidance 2 --optimizer muon --stratified-times --train-time-power 0.8"
+    options += " --min-signal-rate 0.01 --max-signal-rate 0.99 --time-power 2"
     assert resolved(*options.split()) == dataclasses.replace(
         PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
         precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
         weight_decay=0.01, scale_decay=False, ema=0.99, second_ema=0.999, ema_warmup=True, seed=5, min_snr=5.0,
         network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=Guidance(2.0),
         optimizer="muon", stratified_times=True, train_time_power=0.8,
+        schedule=Schedule(min_signal_rate=0.01, max_signal_rate=0.99, time_power=2.0),
     )  # fmt: skip
 
 
@@ -80,6 +83,8 @@ def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
         (["--learning-rate", "inf"], "learning_rate"),
         (["--seed", "-1"], "seed"),
         (["--guidance", "much"], "6,2.5:0.1"),
+        (["--max-signal-rate", "1"], "max_signal_rate"),
+        (["--time-power", "nan"], "time_power"),
         (["--checkpoint-seconds", "-1"], "checkpoint"),
         (["--checkpoint-seconds", "nan"], "checkpoint"),
         (["--preset", "roses"], "roses"),
