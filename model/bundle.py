@@ -164,25 +164,35 @@ def replace_card(path: Path, card: Card) -> None:
     _write(path, tensors, metadata["model"], card)
 
 
-def guide_bundle(path: Path, target: Path, guidance: Guidance) -> str:
-    """Write a bundle as it is to ``target``, but guided in another way, and return its content hash.
+def tune_bundle(
+    path: Path, target: Path, guidance: Guidance | None = None, multistep_time_power: float | None = None
+) -> str:
+    """Write a bundle with the same weights to ``target`` that samples in another way, and return its content hash.
 
-    Its pixels become others, so it is another bundle: scores and signature of the one it was are not its own.
+    What is None stays as it is. Its pixels become others, so it is another bundle: scores and signature of the one it
+    was are not its own.
 
     Raises:
         BundleError: as ``load_bundle``, or its network is told of no classes, so that nothing guides it.
-        ValueError: images of its size cannot be guided so.
+        ValueError: images of its size cannot be guided so, or there is no such power.
     """
     tensors, metadata = _read(path)
     model, card = json.loads(metadata["model"]), Card(**json.loads(metadata["card"]))
-    if "guidance" not in model:
-        raise BundleError(f"{path}: its network is told of no kinds of flowers, by which it could be guided")
-    guidance.check_side(model["image_size"])
-    model["guidance"] = guidance.to_json()
-    recipe = {**card.recipe, "guided_anew": {"content_hash": metadata["content_hash"], "name": model["name"]}}
+    changed = {}
+    if guidance is not None:
+        if "guidance" not in model:
+            raise BundleError(f"{path}: its network is told of no kinds of flowers, by which it could be guided")
+        guidance.check_side(model["image_size"])
+        changed["guidance"] = guidance.to_json()
+    if multistep_time_power is not None:
+        schedule = dataclasses.replace(Schedule(**model["schedule"]), multistep_time_power=multistep_time_power)
+        changed["schedule"] = schedule.to_json()
+    recipe = {**card.recipe, "tuned_from": {"content_hash": metadata["content_hash"], "name": model["name"]}}
     if "options" in recipe:
-        recipe["options"] = {**recipe["options"], "guidance": guidance.to_json()}
-    return _write(target, tensors, _canonical(model), dataclasses.replace(card, recipe=recipe, scores={}))
+        recipe["options"] = {**recipe["options"], **changed}
+    return _write(
+        target, tensors, _canonical({**model, **changed}), dataclasses.replace(card, recipe=recipe, scores={})
+    )
 
 
 def bundle_hashes(path: Path) -> BundleHashes:

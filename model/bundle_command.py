@@ -1,4 +1,4 @@
-"""``bouquet bundle``: makes keys, signs bundles with them, checks both, and guides a bundle in another way."""
+"""``bouquet bundle``: makes keys, signs bundles with them, checks both, and has a bundle sample in another way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
         prog="bouquet bundle",
-        description="Sign a bundle, check it and its signature, or guide it anew.",
+        description="Sign a bundle, check it and its signature, or write one that samples in another way.",
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", title="actions", metavar="ACTION", required=True)
@@ -29,18 +29,24 @@ def parser() -> argparse.ArgumentParser:
         "--public-key", metavar="KEY", action="append", dest="trusted",
         help="who may have signed it, as keygen shows it; may be given again (default: anybody, and it says who)",
     )  # fmt: skip
-    guide = actions.add_parser(
-        "guide", help="write a bundle anew that is guided in another way; prints its content hash", allow_abbrev=False
+    tune = actions.add_parser(
+        "tune",
+        help="write a bundle with the same weights that samples in another way; prints its content hash",
+        allow_abbrev=False,
     )
-    guide.add_argument("bundle", metavar="BUNDLE", type=Path)
-    guide.add_argument("target", metavar="TARGET", type=Path, help="the new bundle; never one that is there")
-    guide.add_argument("--guidance", metavar=GUIDANCE_FORMAT, required=True, help="as of `bouquet train`")
+    tune.add_argument("bundle", metavar="BUNDLE", type=Path)
+    tune.add_argument("target", metavar="TARGET", type=Path, help="the new bundle; never one that is there")
+    tune.add_argument("--guidance", metavar=GUIDANCE_FORMAT, help="as of `bouquet train`")
+    tune.add_argument("--multistep-time-power", metavar="POWER", type=float, help="as of `bouquet train`")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; exit code 0 done or good, 1 failed or not good (reason on stderr), 2 bad options."""
-    arguments = parser().parse_args(argv)
+    options = parser()
+    arguments = options.parse_args(argv)
+    if arguments.action == "tune" and arguments.guidance is None and arguments.multistep_time_power is None:
+        options.error("tune: nothing to change; give --guidance, --multistep-time-power or both")
 
     # Late, here and below, so that --help, bad options and keygen do not wait for the backend.
     from model.signature import SignatureError, public_key_text
@@ -50,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.action == "keygen":
             print(public_key_text(make_signing_key(arguments.key)))
             return 0
-        return _guide(arguments) if arguments.action == "guide" else _sign_or_verify(arguments)
+        return _tune(arguments) if arguments.action == "tune" else _sign_or_verify(arguments)
     except (SignatureError, SigningKeyError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -74,13 +80,14 @@ def _sign_or_verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _guide(arguments: argparse.Namespace) -> int:
-    from model.bundle import BundleError, guide_bundle
+def _tune(arguments: argparse.Namespace) -> int:
+    from model.bundle import BundleError, tune_bundle
 
     if arguments.target.exists():
         return _fail(f"{arguments.target}: there is a file already; give the new bundle another name")
     try:
-        print(guide_bundle(arguments.bundle, arguments.target, Guidance.parse(arguments.guidance)))
+        guidance = None if arguments.guidance is None else Guidance.parse(arguments.guidance)
+        print(tune_bundle(arguments.bundle, arguments.target, guidance, arguments.multistep_time_power))
     except (BundleError, ValueError) as error:
         return _fail(str(error))
     return 0

@@ -1,8 +1,8 @@
 """One training run in its folder: trains until its budget is used, survives any kill, leaves a bundle.
 
 The folder holds ``options.json``, ``checkpoints/``, ``history.csv``, ``tensorboard/``, ``samples/`` (a grid an epoch),
-``loss.png``, ``model.png``, ``MODEL_CARD.md`` and ``bundle.safetensors``. Running it again goes on from the last
-checkpoint.
+``loss.png``, ``model.png``, ``MODEL_CARD.md``, ``bundle.safetensors`` and ``lock`` (``model.run_folder``). Running it
+again goes on from the last checkpoint.
 """
 
 from __future__ import annotations

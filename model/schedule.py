@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -43,12 +43,16 @@ class Schedule:
     ``time_power`` above 1 dwells on the noisiest images, in training as in sampling: the angle then grows with ``1 - (1
     - time) ** time_power``. There the coarse shapes and colours are decided, so that steps as long as elsewhere leave
     them too much alike (docs/quality-record.md). 1, the default, is the reference schedule.
+
+    ``multistep_time_power`` takes its place for the multistep sampler, which reckons with the step before: few steps
+    of it are worth more where they are not so unlike one another (docs/quality-record.md). None: it is the same.
     """
 
     min_signal_rate: float = 0.02
     max_signal_rate: float = 0.95
     log_snr_shift: float = 0.0
     time_power: float = 1.0
+    multistep_time_power: float | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.min_signal_rate < self.max_signal_rate < 1.0:
@@ -56,8 +60,9 @@ class Schedule:
                 "a schedule needs 0 < min_signal_rate < max_signal_rate < 1, "
                 f"got {self.min_signal_rate} and {self.max_signal_rate}"
             )
-        if not 0.0 < self.time_power < math.inf:
-            raise ValueError(f"time_power must be above 0, got {self.time_power}")
+        for name in ("time_power", "multistep_time_power"):
+            if (power := getattr(self, name)) is not None and not 0.0 < power < math.inf:
+                raise ValueError(f"{name} must be above 0, got {power}")
         if not math.isfinite(self.log_snr_shift):
             raise ValueError(f"log_snr_shift must be finite, got {self.log_snr_shift}")
 
@@ -81,7 +86,7 @@ class Schedule:
         A row is (signal, noise, next_signal, next_noise, correction): the rates of the image that the step is given and
         of the image that it leaves, and what ``ddim_step`` adds of the change in the predicted images; 0 for DDIM.
         Computed in float64 on the host and rounded once, so that every backend is handed the same bits. Diffusion times
-        are equally spaced from 1 down to 0, as in the Keras DDIM example.
+        are equally spaced from 1 down to 0, as in the Keras DDIM example, before a ``time_power`` bends them.
 
         Raises:
             ValueError: there are no steps, or there is no such sampler.
@@ -90,19 +95,23 @@ class Schedule:
             raise ValueError(f"steps must be at least 1, got {steps}")
         if sampler not in get_args(SamplerName):
             raise ValueError(f"sampler must be one of {', '.join(get_args(SamplerName))}, got {sampler!r}")
-        signal, noise = self.rates(np.arange(steps, -1, -1, dtype=np.float64) / steps)
+        multistep = sampler == "multistep" and steps >= FEWEST_MULTISTEP_STEPS
+        power = self.multistep_time_power if multistep and self.multistep_time_power else self.time_power
+        times = np.arange(steps, -1, -1, dtype=np.float64) / steps
+        signal, noise = replace(self, time_power=power).rates(times)
         corrections = np.zeros(steps)
-        if sampler == "multistep" and steps >= FEWEST_MULTISTEP_STEPS:
+        if multistep:
             corrections[1:] = _corrections(signal, noise)
         return np.stack([signal[:-1], noise[:-1], signal[1:], noise[1:], corrections], axis=1).astype(np.float32)
 
     def to_json(self) -> dict[str, float]:
         """The fields as a JSON object; ``Schedule(**value)`` is the way back.
 
-        ``time_power``, which the first bundles did not have, is left out where it changes nothing, so that the same
+        The powers, which the first bundles did not have, are left out where they change nothing, so that the same
         schedule has the same hash whichever version wrote it.
         """
-        return {name: value for name, value in asdict(self).items() if name != "time_power" or value != 1.0}
+        nothing = {"time_power": 1.0, "multistep_time_power": None}
+        return {name: value for name, value in asdict(self).items() if name not in nothing or value != nothing[name]}
 
 
 def _corrections(signal: npt.NDArray[np.float64], noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-signal-rate", type=float, help="share of the photo in what is all but pure noise")
     parser.add_argument("--max-signal-rate", type=float, help="share of the photo in what is all but clean")
     parser.add_argument("--time-power", type=float, help="above 1 dwells on noisy images, in sampling as in training")
+    parser.add_argument("--multistep-time-power", type=float, help="the same for the multistep sampler; trains nothing")
     parser.add_argument("--optimizer", choices=get_args(OptimizerName))
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--warmup-steps", type=int)
@@ -172,14 +174,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.progress_bar import ProgressBar
     from model.run import Run
     from model.run_error import RunError
+    from model.run_folder import held_folder
 
     try:
         class_names = _read_names(arguments.class_names)
     except ValueError as error:
         options.error(f"--class-names: {error}")
     stop = _StopFlag()
-    with ProgressBar() as bar:
+    with ProgressBar() as bar, contextlib.ExitStack() as held:
         try:
+            held.enter_context(held_folder(arguments.out))
             begin_from = load_bundle(arguments.begin_from) if arguments.begin_from else None
             dataset = load_dataset(arguments.data, [stage.image_size for stage in config.stages], config.resize)
             for skipped in dataset.skipped:

@@ -147,39 +147,51 @@ def test_keys_of_openssl_are_read(key, tmp_path):
     assert isinstance(read_signing_key(made), Ed25519PrivateKey)
 
 
-def test_a_bundle_guided_anew_is_another_with_the_same_weights(tmp_path, capsys):
+def test_a_bundle_guided_in_another_way_is_another_with_the_same_weights(tmp_path, capsys):
     path = make_tiny_bundle(tmp_path / "tiny.safetensors", classes=3)
     options = {"guidance": load_bundle(path).guidance.to_json(), "batch_size": 8}
     replace_card(path, Card(recipe={"options": options}, scores={"by_steps": []}))
     bundle, target = load_bundle(path), tmp_path / "guided.safetensors"
-    content_hash = printed(capsys, "guide", path, target, "--guidance", "3,2:0.7,1.4:0.7:0.9")
+    content_hash = printed(capsys, "tune", path, target, "--guidance", "3,2:0.7,1.4:0.7:0.9")
     guided = load_bundle(target)
     assert guided.content_hash == content_hash != bundle.content_hash
     assert guided.guidance == Guidance(3.0, 2.0, 0.7, 1.4, 0.7, 0.9)
     # The scores were those of other flowers.
     assert guided.card.scores == {}
     assert guided.card.recipe["options"] == {"guidance": guided.guidance.to_json(), "batch_size": 8}
-    assert guided.card.recipe["guided_anew"] == {"content_hash": bundle.content_hash, "name": "tiny"}
+    assert guided.card.recipe["tuned_from"] == {"content_hash": bundle.content_hash, "name": "tiny"}
     for variable, other in zip(bundle.network.variables, guided.network.variables, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), keras.ops.convert_to_numpy(other))
     assert (Sampler(bundle).sample([7], 3) != Sampler(guided).sample([7], 3)).any()
     back = tmp_path / "back.safetensors"
-    assert printed(capsys, "guide", target, back, "--guidance", "1.5,1.2:0.8,1.2:0.7:0.95,1.3:8") == bundle.content_hash
+    assert printed(capsys, "tune", target, back, "--guidance", "1.5,1.2:0.8,1.2:0.7:0.95,1.3:8") == bundle.content_hash
 
 
 def test_a_bundle_that_cannot_be_guided_so_is_told(bundle, tmp_path, capsys):
     target = tmp_path / "guided.safetensors"
-    assert "no kinds of flowers" in complaint(capsys, "guide", bundle, target, "--guidance", "3")
-    assert "is not WEIGHT" in complaint(capsys, "guide", bundle, target, "--guidance", "much")
+    assert "no kinds of flowers" in complaint(capsys, "tune", bundle, target, "--guidance", "3")
+    assert "is not WEIGHT" in complaint(capsys, "tune", bundle, target, "--guidance", "much")
     told = make_tiny_bundle(tmp_path / "told.safetensors", classes=3)
-    answer = complaint(capsys, "guide", told, target, "--guidance", "3,3:0,1:0:1,2:5")
+    answer = complaint(capsys, "tune", told, target, "--guidance", "3,3:0,1:0:1,2:5")
     assert "coarse_cells must divide the side of the images, 16 pixels, got 5" in answer
-    assert "there is a file already" in complaint(capsys, "guide", bundle, bundle, "--guidance", "3")
-    assert "no such file" in complaint(capsys, "guide", tmp_path / "nothing", target, "--guidance", "3")
+    assert "there is a file already" in complaint(capsys, "tune", bundle, bundle, "--guidance", "3")
+    assert "no such file" in complaint(capsys, "tune", tmp_path / "nothing", target, "--guidance", "3")
+    answer = complaint(capsys, "tune", told, target, "--multistep-time-power", "0")
+    assert "multistep_time_power must be above 0, got 0.0" in answer
     assert not target.exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["sign", "x"], ["keygen"], ["verify"], ["guide", "x", "y"]])
+def test_a_bundle_may_be_given_other_multisteps_alone(bundle, tmp_path, capsys):
+    target = tmp_path / "tuned.safetensors"
+    content_hash = printed(capsys, "tune", bundle, target, "--multistep-time-power", "2")
+    before, after = Sampler(load_bundle(bundle)), Sampler(load_bundle(target))
+    assert after.bundle.content_hash == content_hash != before.bundle.content_hash
+    assert after.bundle.schedule.multistep_time_power == 2.0
+    np.testing.assert_array_equal(before.sample([7], 5), after.sample([7], 5))
+    assert (before.sample([7], 5, "multistep") != after.sample([7], 5, "multistep")).any()
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["sign", "x"], ["keygen"], ["verify"], ["tune", "x", "y"]])
 def test_wrong_options_are_told(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)

@@ -86,10 +86,20 @@ def test_a_power_that_bends_nothing_is_not_told():
     assert Schedule(**bent.to_json()) == bent
 
 
+def test_multisteps_may_dwell_in_another_way_than_the_others():
+    both = Schedule(time_power=2.0, multistep_time_power=1.5)
+    np.testing.assert_array_equal(both.step_rates(8), Schedule(time_power=2.0).step_rates(8))
+    np.testing.assert_array_equal(both.step_rates(8, "multistep"), Schedule(time_power=1.5).step_rates(8, "multistep"))
+    np.testing.assert_array_equal(both.rates(TIMES), Schedule(time_power=2.0).rates(TIMES))
+    assert Schedule(**both.to_json()) == both
+    assert "multistep_time_power" not in Schedule(time_power=2.0).to_json()
+
+
 @pytest.mark.parametrize("power", [0.0, -1.0, math.inf, math.nan])
-def test_a_power_that_is_none_is_refused(power):
-    with pytest.raises(ValueError, match="time_power"):
-        Schedule(time_power=power)
+@pytest.mark.parametrize("name", ["time_power", "multistep_time_power"])
+def test_a_power_that_is_none_is_refused(name, power):
+    with pytest.raises(ValueError, match=f"^{name}"):
+        Schedule(**{name: power})
 
 
 def test_an_infinite_shift_is_refused():
@@ -109,7 +119,8 @@ def test_a_sampler_that_there_is_not_is_refused():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_too_few_multisteps_are_ddim(steps):
-    np.testing.assert_array_equal(Schedule().step_rates(steps, "multistep"), Schedule().step_rates(steps))
+    schedule = Schedule(time_power=2.0, multistep_time_power=1.5)
+    np.testing.assert_array_equal(schedule.step_rates(steps, "multistep"), schedule.step_rates(steps))
 
 
 @pytest.mark.parametrize(("shift", "power"), [(0.0, 1.0), (1.0, 1.0), (0.0, 2.0)])

@@ -8,6 +8,7 @@ import pytest
 from model.config import PRESETS, NetworkConfig, Stage
 from model.dataset import Dataset
 from model.guidance import Guidance
+from model.run_folder import held_folder
 from model.schedule import Schedule
 from model.train import DEFAULT_DECAY_SHARE, fit_classes, main, parser, resolve
 
@@ -32,14 +33,14 @@ def test_options_take_the_place_of_the_presets():
     options += " --resize box --learning-rate 0.002 --warmup-steps 10 --decay-share 0.2 --weight-decay 0.01"
     options += " --no-scale-decay --ema 0.99 --second-ema 0.999 --ema-warmup --seed 5 --min-snr 5 --prediction velocity"
     options += " --class-drop 0.3 --guidance 2 --optimizer muon --stratified-times --train-time-power 0.8"
-    options += " --min-signal-rate 0.01 --max-signal-rate 0.99 --time-power 2"
+    options += " --min-signal-rate 0.01 --max-signal-rate 0.99 --time-power 2 --multistep-time-power 1.5"
     assert resolved(*options.split()) == dataclasses.replace(
         PRESETS["flowers64"], epochs=3, stages=(Stage(32, 0.25), Stage(64, 0.75)), batch_size=16, flip=True,
         precision="mixed_bfloat16", loss="mse", resize="box", learning_rate=0.002, warmup_steps=10, decay_share=0.2,
         weight_decay=0.01, scale_decay=False, ema=0.99, second_ema=0.999, ema_warmup=True, seed=5, min_snr=5.0,
         network=NetworkConfig(prediction="velocity"), class_drop=0.3, guidance=Guidance(2.0),
         optimizer="muon", stratified_times=True, train_time_power=0.8,
-        schedule=Schedule(min_signal_rate=0.01, max_signal_rate=0.99, time_power=2.0),
+        schedule=Schedule(min_signal_rate=0.01, max_signal_rate=0.99, time_power=2.0, multistep_time_power=1.5),
     )  # fmt: skip
 
 
@@ -101,3 +102,12 @@ def test_missing_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(NEEDED) == 1
     assert "bouquet[train]" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_being_trained_in_is_left_alone(tmp_path, capsys):
+    options = ["--data", str(tmp_path / "no photos"), "--out", str(tmp_path / "run")]
+    with held_folder(tmp_path / "run"):
+        assert main(options) == 1
+        assert f"{tmp_path / 'run'}: another training is at work in it" in capsys.readouterr().err
+    assert main(options) == 1
+    assert "no such folder" in capsys.readouterr().err
