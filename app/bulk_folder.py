@@ -13,7 +13,9 @@ from app.schemas import Image
 from worker.protocol import ImageAddress
 
 CSV_NAME: Final = "flowers.csv"
-_COLUMNS: Final = ("file", "seed", "steps", "sampler", "revision", "width", "height", "bytes", "sha256")
+_COLUMNS: Final = ("file", "seed", "steps", "sampler", "kind", "revision", "width", "height", "bytes", "sha256")
+_BYTES: Final = _COLUMNS.index("bytes")
+_SHA256: Final = _COLUMNS.index("sha256")
 _SHA256_DIGITS: Final = 64
 
 
@@ -63,8 +65,9 @@ class BulkFolder:
             partial.replace(self.folder / address.name)
             if self._file is None:
                 raise RuntimeError("the folder is not open")
-            about = (address.name, address.seed, address.steps, address.sampler, address.revision)
-            csv.writer(self._file).writerow([*about, image.width, image.height, image.bytes, image.sha256])
+            # The kind as it came out: an address has it only where it was asked for.
+            how = (address.name, address.seed, address.steps, address.sampler, image.kind or "", address.revision)
+            csv.writer(self._file).writerow([*how, image.width, image.height, image.bytes, image.sha256])
             self._file.flush()
         except OSError as error:
             raise self._unusable(error) from error
@@ -96,7 +99,7 @@ class BulkFolder:
             except csv.Error:
                 return []
         for line in lines:
-            self._sizes[line[0]] = int(line[7])
+            self._sizes[line[0]] = int(line[_BYTES])
         return [line for line in lines if self.has(line[0])]
 
     def _size_of(self, name: str) -> int | None:
@@ -111,4 +114,4 @@ class BulkFolder:
 
 def _is_about_an_image(line: list[str]) -> bool:
     """Whether it is a whole line of ours: not the heading, and not torn."""
-    return len(line) == len(_COLUMNS) and line[7].isdecimal() and len(line[8]) == _SHA256_DIGITS
+    return len(line) == len(_COLUMNS) and line[_BYTES].isdecimal() and len(line[_SHA256]) == _SHA256_DIGITS

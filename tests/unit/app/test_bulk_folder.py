@@ -15,7 +15,9 @@ from worker.protocol import ImageAddress
 
 def add(folder: BulkFolder, seed: int, png: bytes = b"flower") -> str:
     address = ImageAddress("0123456789ab", seed, 20)
-    image = Image(seed=seed, url=f"/images/{address.name}", width=8, height=8, bytes=len(png), sha256="0" * 64)
+    image = Image(
+        seed=seed, url=f"/images/{address.name}", width=8, height=8, bytes=len(png), sha256="0" * 64, kind="rose"
+    )
     folder.add(address, image, png)
     return address.name
 
@@ -35,6 +37,7 @@ def test_what_was_added_is_there_for_the_next_run(tmp_path: Path) -> None:
         "seed": "1",
         "steps": "20",
         "sampler": "ddim",
+        "kind": "rose",
         "revision": "0123456789ab",
         "width": "8",
         "height": "8",
