@@ -45,7 +45,7 @@ class Schedule:
     them too much alike (docs/quality-record.md). 1, the default, is the reference schedule.
 
     ``multistep_time_power`` takes its place for the multistep sampler, which reckons with the step before: few steps
-    of it are worth more where they are not so unlike one another (docs/quality-record.md). None: it is the same.
+    of it are worth more where they differ less in length (docs/quality-record.md). None: it is the same.
     """
 
     min_signal_rate: float = 0.02
