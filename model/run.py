@@ -62,7 +62,7 @@ CHANGEABLE = frozenset(
         "guidance",
     }
 )
-"""Options that a resumed run may be given anew; any other makes it another run."""
+"""Options that a resumed run may be given anew; any other makes it another run (but see ``_trains_otherwise``)."""
 
 
 @dataclass
@@ -396,7 +396,7 @@ class Run:
             except ValueError as error:
                 raise RunError(f"{path}: damaged ({error}); give another --out to begin anew") from error
             changed = [name for name in options if options_before[name] != options[name]]
-            refused = [name for name in changed if name not in CHANGEABLE]
+            refused = [name for name in changed if _trains_otherwise(name, options_before[name], options[name])]
             if before["data_sha256"] != self._fingerprint:
                 refused.append("data")
             if before.get("begun_from") != document["begun_from"]:
@@ -409,3 +409,10 @@ class Run:
             for name in changed:
                 self._say(f"{name}: {options_before[name]} until now, {options[name]} from here")
         write_atomically(path, json.dumps(document, indent=2).encode())
+
+
+def _trains_otherwise(name: str, before: Any, now: Any) -> bool:
+    """Whether an option that was changed makes it another run."""
+    if name == "schedule":  # how the multistep sampler's steps are spread trains nothing
+        return any(before[part] != now[part] for part in now if part != "multistep_time_power")
+    return name not in CHANGEABLE

@@ -79,6 +79,18 @@ def test_a_run_begun_before_there_were_these_options_goes_on(tmp_path):
     assert train(tmp_path)[1]
 
 
+def test_how_multisteps_are_spread_may_change_on_the_way(tmp_path):
+    """It trains nothing, as guidance does; where the steps of ``ddim`` lie is how the network is trained, too."""
+    assert not train(tmp_path, stop_after=2)[1]
+    schedule = dataclasses.replace(CONFIG.schedule, multistep_time_power=1.4)
+    run, finished = train(tmp_path, dataclasses.replace(CONFIG, schedule=schedule))
+    assert finished
+    assert load_bundle(run.bundle_path).schedule == schedule
+    other = dataclasses.replace(CONFIG, schedule=dataclasses.replace(schedule, time_power=2.0))
+    with pytest.raises(RunError, match="a run with other schedule"):
+        train(tmp_path, other)
+
+
 def test_kid_is_tracked_and_chooses_among_two_averages(tmp_path):
     kids = iter([0.5, 0.4, 0.3, 0.2])
 
