@@ -60,9 +60,10 @@ CHANGEABLE = frozenset(
         "precision",
         "sample_steps",
         "guidance",
+        "schedule.multistep_time_power",
     }
 )
-"""Options that a resumed run may be given anew; any other makes it another run (but see ``_trains_otherwise``)."""
+"""Options that a resumed run may be given anew, whole or a part by itself; any other makes it another run."""
 
 
 @dataclass
@@ -386,17 +387,17 @@ class Run:
     def _write_options(self) -> None:
         """Write the resolved options beside the run, or compare them with those it was begun with."""
         path = self.folder / "options.json"
-        options = json.loads(json.dumps(self.config.to_json()))
-        document = {"options": options, "data_sha256": self._fingerprint, "begun_from": self._ancestor()}
+        options = _by_name(self.config.to_json())
+        document = {"options": self.config.to_json(), "data_sha256": self._fingerprint, "begun_from": self._ancestor()}
         if path.exists():
             try:
                 before = json.loads(path.read_text())
                 # Options that there were not yet when the run was begun are as by default.
-                options_before = json.loads(json.dumps(TrainConfig.from_json(before["options"]).to_json()))
+                options_before = _by_name(TrainConfig.from_json(before["options"]).to_json())
             except ValueError as error:
                 raise RunError(f"{path}: damaged ({error}); give another --out to begin anew") from error
             changed = [name for name in options if options_before[name] != options[name]]
-            refused = [name for name in changed if _trains_otherwise(name, options_before[name], options[name])]
+            refused = [name for name in changed if not {name, name.partition(".")[0]} & CHANGEABLE]
             if before["data_sha256"] != self._fingerprint:
                 refused.append("data")
             if before.get("begun_from") != document["begun_from"]:
@@ -411,8 +412,12 @@ class Run:
         write_atomically(path, json.dumps(document, indent=2).encode())
 
 
-def _trains_otherwise(name: str, before: Any, now: Any) -> bool:
-    """Whether an option that was changed makes it another run."""
-    if name == "schedule":  # how the multistep sampler's steps are spread trains nothing
-        return any(before[part] != now[part] for part in now if part != "multistep_time_power")
-    return name not in CHANGEABLE
+def _by_name(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as a flat JSON object: a part of an option, such as the schedule's, is named ``schedule.part``."""
+    flat: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(options)).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{part}": part_value for part, part_value in value.items()}
+        else:
+            flat[name] = value
+    return flat

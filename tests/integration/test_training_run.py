@@ -83,11 +83,13 @@ def test_how_multisteps_are_spread_may_change_on_the_way(tmp_path):
     """It trains nothing, as guidance does; where the steps of ``ddim`` lie is how the network is trained, too."""
     assert not train(tmp_path, stop_after=2)[1]
     schedule = dataclasses.replace(CONFIG.schedule, multistep_time_power=1.4)
-    run, finished = train(tmp_path, dataclasses.replace(CONFIG, schedule=schedule))
+    said = []
+    run, finished = train(tmp_path, dataclasses.replace(CONFIG, schedule=schedule), say=said.append)
     assert finished
+    assert "schedule.multistep_time_power: None until now, 1.4 from here" in said
     assert load_bundle(run.bundle_path).schedule == schedule
     other = dataclasses.replace(CONFIG, schedule=dataclasses.replace(schedule, time_power=2.0))
-    with pytest.raises(RunError, match="a run with other schedule"):
+    with pytest.raises(RunError, match=r"a run with other schedule\.time_power;"):
         train(tmp_path, other)
 
 
@@ -190,7 +192,7 @@ def test_a_run_that_exploded_goes_on_from_before_as_it_says(tmp_path):
     [
         ({"batch_size": 4}, "batch_size"),
         ({"seed": 1}, "seed"),
-        ({"network": NetworkConfig((16,), 1)}, "network"),
+        ({"network": NetworkConfig((16,), 1)}, "network.widths"),
         ({"ema": 0.5}, "ema"),
     ],
 )
