@@ -21,8 +21,8 @@ GROWN = ".flower:not(.waiting) .picture img"
 
 
 def make(page: Page, **wish: Any) -> None:
-    """Fills the form in and sends it."""
-    for name, value in wish.items():
+    """Fills the form in, by DDIM unless told otherwise, and sends it."""
+    for name, value in {"sampler": "ddim", **wish}.items():
         if name in ("sampler", "kind"):
             page.select_option(f"#{name}", value)
         else:
@@ -54,6 +54,22 @@ def test_the_page_begins_empty_and_says_so(page: Page) -> None:
     page.get_by_role("button", name="A handful").click()
     page.locator(GROWN).nth(3).wait_for()
     assert page.locator(GROWN).count() == 4
+
+
+def test_who_asks_for_nothing_special_gets_the_best_for_the_time(page: Page, service: str) -> None:
+    page.fill("#seed", "50")
+    page.fill("#count", "1")
+    page.click("#make")
+    page.get_by_text("Seed 50, 8 steps, multistep").wait_for()
+    page.get_by_role("button", name=f"Enlarge Seed 50{KIND}", exact=True).wait_for()
+    address = page.locator(GROWN).first.get_attribute("src") or ""
+    flower = httpx.get(f"{service}/flowers/50.png?steps=8&sampler=multistep").content
+    assert httpx.get(f"{service}{address}").content == flower
+    page.get_by_role("button", name="Clear").click()
+    page.fill("#steps", "300")
+    page.select_option("#sampler", "ddim")
+    page.get_by_role("button", name="A handful").click()  # an idea says all of it, whatever was set before
+    page.get_by_text("8 steps, multistep").wait_for()
 
 
 def test_flowers_bloom_live_out_of_their_noise(page: Page) -> None:
@@ -417,6 +433,32 @@ def test_a_wish_may_come_with_the_address(visit: Visit) -> None:
     page.get_by_label("Kind").wait_for()
     values = [page.locator(f"#{name}").input_value() for name in ("seed", "steps", "count", "sampler", "kind")]
     assert values == ["7", "33", "2", "multistep", "kind 0"]
+
+
+@pytest.mark.parametrize(
+    ("address", "steps", "sampler"),
+    [
+        ("/?seed=7&steps=33", "33", "ddim"),  # as the API takes a request that names no sampler
+        ("/?seed=7&sampler=ddim", "20", "ddim"),
+        ("/?seed=7&count=2", "8", "multistep"),
+        ("/?sampler=multistep", "8", "multistep"),
+    ],
+)
+def test_an_address_may_name_steps_or_a_sampler_alone(visit: Visit, address: str, steps: str, sampler: str) -> None:
+    page = visit.go(address)
+    assert page.locator("#steps").input_value() == steps
+    assert page.locator("#steps-slider").input_value() == steps
+    assert page.locator("#sampler").input_value() == sampler
+
+
+def test_another_sampler_brings_its_number_of_steps_unless_one_was_chosen(page: Page) -> None:
+    for sampler, steps in (("ddim", "20"), ("multistep", "8")):
+        page.select_option("#sampler", sampler)
+        assert page.locator("#steps").input_value() == steps
+        assert page.locator("#steps-slider").input_value() == steps
+    page.fill("#steps", "33")
+    page.select_option("#sampler", "ddim")
+    assert page.locator("#steps").input_value() == "33"
 
 
 def test_a_kind_can_be_chosen_of_those_that_the_model_knows(page: Page, service: str) -> None:

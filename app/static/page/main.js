@@ -144,9 +144,9 @@ for (const kept of memory.beds().reverse()) {
 }
 
 // A wish may come with the address: /?seed=7&steps=20&count=4&sampler=multistep&kind=sunflower
-const asked = new URLSearchParams(location.search);
-const given = (name) => (asked.has(name) ? asked.get(name) : undefined);
-writeWish(Object.fromEntries(["seed", "steps", "count", "sampler", "kind"].map((name) => [name, given(name)])));
+const { seed, steps, count, sampler, kind } = Object.fromEntries(new URLSearchParams(location.search));
+// Steps without a sampler are those of DDIM, as in a request to the API.
+writeWish({ seed, steps, count, sampler: sampler ?? (steps && "ddim"), kind });
 
 readModel()
   .then((model) => {

@@ -6,6 +6,9 @@ const FIELDS = {
   count: { lowest: 1n, highest: 64n },
 };
 
+// Of each sampler: so many that twice as many make no better flower.
+const ENOUGH_STEPS = { multistep: 8, ddim: 20 };
+
 const field = (name) => document.getElementById(name);
 const helps = Object.fromEntries(
   [...Object.keys(FIELDS), "sampler", "kind"].map((name) => [name, field(`${name}-help`).textContent]),
@@ -69,7 +72,10 @@ export function offerKinds(kinds) {
 }
 
 export function writeWish({ seed, steps, count, sampler, kind }) {
-  if (offers("sampler", sampler)) field("sampler").value = sampler;
+  if (offers("sampler", sampler)) {
+    field("sampler").value = sampler;
+    steps ??= ENOUGH_STEPS[sampler];
+  }
   if (kind !== undefined) {
     if (offers("kind", kind ?? "")) field("kind").value = kind ?? "";
     else awaited = kind;
@@ -87,6 +93,12 @@ for (const name of ["steps", "count"]) {
   slider.addEventListener("input", () => { field(name).value = slider.value; });
   field(name).addEventListener("input", () => { slider.value = field(name).value; });
 }
+
+// Another sampler needs another number of steps, unless one was chosen.
+field("sampler").addEventListener("change", () => {
+  const { value: sampler } = field("sampler");
+  if (Object.values(ENOUGH_STEPS).includes(Number(field("steps").value))) writeWish({ sampler });
+});
 
 export function drawSeed() {
   field("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
