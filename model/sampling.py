@@ -16,6 +16,7 @@ from model.classes import ClassWeights, class_weights, class_weights_of, with_cl
 from model.diffusion import Network, ddim_step
 from model.guidance import guided
 from model.noise import starting_noise
+from model.row_parity import rows_are_as_alone
 from model.schedule import RATE_COLUMNS, Rates, SamplerName
 
 Tensor = Any
@@ -35,6 +36,7 @@ class Sampler:
         self._statistics = [variable.value for variable in network.non_trainable_variables]
         self._loops_on_device = accelerated()
         self._rows_at_once = _rows_at_once()
+        self._as_alone = {1: True}
         if keras.backend.backend() == "tensorflow":
             # Constants of the graph: convolutions keep their weights in the layout they like best.
             arrays = [ops.convert_to_numpy(value) for value in (*self._weights, *self._statistics)]
@@ -70,10 +72,12 @@ class Sampler:
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
-            Compiled once (for each k where there is an accelerator, on which the k steps are one call).
+            Compiled once (for each k where there is an accelerator, on which the k steps are one call). The first call
+            with so many rows may take many times as long as the next: it finds out whether they may share one.
         """
-        count, size = len(noisy_images), self._rows_at_once
-        if size in (None, count):
+        count = len(noisy_images)
+        size = self._rows_at_once or (count if self._may_share_a_call(count) else 1)
+        if size == count:
             return self._advance(noisy_images, last_images, rates)
         parts = []
         for start in range(0, count, size):
@@ -83,6 +87,12 @@ class Sampler:
             parts.append(self._advance(noisy, last, rates[:, rows]))
         noisy_parts, pred_parts = zip(*parts, strict=True)
         return ops.concatenate(noisy_parts)[:count], ops.concatenate(pred_parts)[:count]
+
+    def _may_share_a_call(self, count: int) -> bool:
+        """Whether so many rows in one call leave one another's bits alone; tried when first there are so many."""
+        if count not in self._as_alone:
+            self._as_alone[count] = rows_are_as_alone(self._advance, self.bundle, count)
+        return self._as_alone[count]
 
     def _advance(
         self, noisy_images: Tensor, pred_images: Tensor, rates: npt.NDArray[np.float32]
@@ -149,11 +159,11 @@ class Sampler:
 
 
 def _rows_at_once() -> int | None:
-    """Rows of each call where a row's bits depend on their number; None where they do not, so that any number will do.
+    """Rows of each call, where that has to be a fixed number; None where it is to be tried for each number of rows.
 
-    TensorFlow's CPU kernels compute a row alike in every batch (tests hold them to it). XLA picks other code for other
-    shapes, so there all calls have one: a single row on a CPU, where batches gain little, many on an accelerator, where
-    rows that are not needed cost next to nothing.
+    XLA picks other code for other shapes, so there all calls have one: a single row on a CPU, where batches gain
+    little, many on an accelerator, where rows that are not needed cost next to nothing. What TensorFlow's CPU
+    kernels do depends on the processor.
     """
     if accelerated():
         return 32
