@@ -175,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.run import Run
     from model.run_error import RunError
     from model.run_folder import held_folder
+    from model.slow_precision import bfloat16_slowdown, tell_of_slow_precision
 
     try:
         class_names = _read_names(arguments.class_names)
@@ -190,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bar.say(f"skipped {skipped}")
             dataset = _named(dataset, class_names)
             config = fit_classes(config, dataset, bar.say)
+            tell_of_slow_precision(config, bar.say, bfloat16_slowdown)
             kid_watch = _kid_watch(arguments.kid, dataset, bar.say)
             run = Run(config, dataset, arguments.out, bar.say, arguments.checkpoint_seconds, kid_watch, begin_from)
             bar.begin(run.budget, run.progress)
