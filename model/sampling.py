@@ -17,7 +17,7 @@ from model.diffusion import Network, ddim_step
 from model.guidance import guided
 from model.noise import starting_noise
 from model.row_parity import rows_are_as_alone
-from model.schedule import RATE_COLUMNS, Rates, SamplerName
+from model.schedule import RATE_COLUMNS, STANDING_STILL, Rates, SamplerName
 
 Tensor = Any
 
@@ -67,8 +67,8 @@ class Sampler:
         Args:
             noisy_images: float32 [n, s, s, 3], of numpy or the backend (then they stay on the device).
             last_images: those predicted in the step before, of the same kind; zeros before the first step.
-            rates: [k, n, 5 + classes], k at least 1; a row is one of ``Schedule.step_rates``, and the class weights
-                of its image where the network has classes.
+            rates: [k, n, 5 + classes], k at least 1; a row is one of ``Schedule.step_rates``, or ``STANDING_STILL``,
+                and the class weights of its image where the network has classes.
 
         Returns:
             (noisy images, images predicted in the last step), both normalised float32 [n, s, s, 3] of the backend.
@@ -84,7 +84,8 @@ class Sampler:
             # The last call is filled up with copies of the last row, whose results are thrown away.
             rows = np.minimum(np.arange(start, start + size), count - 1)
             noisy, last = (ops.take(images, rows, axis=0) for images in (noisy_images, last_images))
-            parts.append(self._advance(noisy, last, rates[:, rows]))
+            stand_still = np.all(rates[:, rows, :RATE_COLUMNS] == STANDING_STILL)
+            parts.append((noisy, noisy) if stand_still else self._advance(noisy, last, rates[:, rows]))
         noisy_parts, pred_parts = zip(*parts, strict=True)
         return ops.concatenate(noisy_parts)[:count], ops.concatenate(pred_parts)[:count]
 

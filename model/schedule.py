@@ -18,6 +18,9 @@ FEWEST_MULTISTEP_STEPS: Final = 4
 RATE_COLUMNS: Final = 5
 """Of a row of ``Schedule.step_rates``."""
 
+STANDING_STILL: Final = (1.0, 0.0, 1.0, 0.0, 0.0)
+"""Such a row: all signal and no noise, now and next, so that the image stays and is what is predicted."""
+
 
 class Rates(NamedTuple):
     """How a noisy image is mixed: ``signal * image + noise * noises``.

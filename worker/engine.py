@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.classes import with_class_weights
-from model.schedule import Schedule
+from model.schedule import STANDING_STILL, Schedule
 from worker.protocol import SamplerName
 from worker.scheduler import Tick
 from worker.slot_array import Canvas, Parked, SlotArray, fresh_canvas
@@ -29,9 +29,6 @@ Pixels = npt.NDArray[np.uint8]
 _OWN_IMAGE = ImageKey(seed=0, steps=1)
 _MEASUREMENTS = 3
 _NOISES_A_SLOT = 4
-_STANDING_STILL = (1.0, 0.0, 1.0, 0.0, 0.0)
-"""All signal and no noise, now and next: a step that changes nothing. Any other, taken again and again, lets the
-numbers of an empty slot grow until they are none."""
 
 
 class EngineError(Exception):
@@ -109,7 +106,8 @@ class Engine:
         self._array = SlotArray(image_size, self.slot_counts, self._noises)
         self._rates: dict[tuple[int, SamplerName], npt.NDArray[np.float32]] = {}
         self._told_classes = ToldClasses(class_counts, class_names)
-        self._still = with_class_weights(np.array(_STANDING_STILL, np.float32), np.zeros(len(class_counts), np.float32))
+        # Any other step, taken again and again, would let the numbers of an empty slot grow until they are none.
+        self._still = with_class_weights(np.array(STANDING_STILL, np.float32), np.zeros(len(class_counts), np.float32))
         self._step_seconds: dict[int, float] = {}
 
     def warm_up(self) -> dict[int, float]:

@@ -8,6 +8,7 @@ from model.bundle import load_bundle
 from model.noise import starting_noise
 from model.row_parity import rows_are_as_alone
 from model.sampling import Sampler
+from model.schedule import STANDING_STILL
 from tests.bundles import make_tiny_bundle
 
 
@@ -114,6 +115,25 @@ def test_where_company_shows_each_row_is_advanced_alone(put_in):
     processor.rows.clear()
     advance(sampler, range(ROWS))
     assert processor.rows == [1] * ROWS
+
+
+def test_rows_that_stand_still_cost_nothing_there_and_are_as_if_computed(bundle):
+    sampler = Sampler(bundle)
+    rates = bundle.schedule.step_rates(4)
+    table = np.stack([rates[0], STANDING_STILL, rates[2], STANDING_STILL]).astype(np.float32)
+    table = np.concatenate([table, np.ones((4, bundle.network_config.classes), np.float32)], axis=1)[None]
+    computed = [keras.ops.convert_to_numpy(part) for part in sampler._advance(NOISES[:4], NOISES[4:], table)]
+    rows, step = [], sampler._compiled_step
+
+    def counting(*arguments):
+        rows.append(len(arguments[0]))
+        return step(*arguments)
+
+    sampler._compiled_step, sampler._loops_on_device, sampler._rows_at_once = counting, False, 1
+    for part, expected in zip(sampler.advance(NOISES[:4], NOISES[4:], table), computed, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(part)[[1, 3]], expected[[1, 3]])
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(part), expected, atol=1e-4 * np.abs(expected).max())
+    assert rows == [1, 1]
 
 
 def test_where_it_does_not_a_batch_is_one_call_and_tried_once(put_in):
