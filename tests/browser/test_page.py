@@ -108,7 +108,7 @@ def test_the_gallery_outlives_a_reload(visit: Visit, page: Page) -> None:
 
 
 def test_a_job_that_was_left_is_followed_again(page: Page) -> None:
-    make(page, seed=900, steps=900, count=4)
+    make(page, seed=900, steps=400, count=4)
     page.get_by_role("progressbar").wait_for()
     page.reload()
     page.locator(GROWN).nth(3).wait_for()
