@@ -33,7 +33,7 @@ def tell_of_slow_precision(config: TrainConfig, say: Callable[[str], None], slow
 
 
 def bfloat16_slowdown() -> float:
-    """How many times as long as in float32 the gradients of a small convolution take here; some 0.1 s."""
+    """How many times as long as in float32 the gradients of a small convolution take here; takes half a second."""
     return _seconds("bfloat16") / _seconds("float32")
 
 
