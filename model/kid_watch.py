@@ -38,7 +38,7 @@ class KidWatch:
         """The KID of the bundle's flowers."""
         if bundle.image_size not in self._real:
             self._real[bundle.image_size] = self._extractor(self._photos[bundle.image_size])
-        sampler = Sampler(bundle)
+        sampler = Sampler(bundle, exact=False)
         flowers = np.concatenate(
             [
                 sampler.sample(range(start, min(start + BATCH_SIZE, self._images)), STEPS)

@@ -239,7 +239,7 @@ class Run:
         progress.history = self.history.to_json()
         self.history.write_csv()
         self.history.write_scalars()
-        images = Sampler(bundle).sample(GRID_SEEDS, self.config.sample_steps)
+        images = Sampler(bundle, exact=False).sample(GRID_SEEDS, self.config.sample_steps)
         path = self.folder / "samples" / f"epoch-{row.epoch:04d}.png"
         path.parent.mkdir(exist_ok=True)
         image_grid(images, GRID_COLUMNS).save(path)

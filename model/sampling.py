@@ -26,16 +26,18 @@ class Sampler:
     """Runs a bundle's network over trajectories.
 
     Pixels depend on the bundle, the seed, the number of steps and the kind of steps alone: rows never influence one
-    another, and a row's bits are the same in a batch of any size, beside any others.
+    another, and a row's bits are the same in a batch of any size, beside any others. With ``exact`` false the last bits
+    may depend on the size of the batch, where that is faster: for what is looked at or scored once and then forgotten.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, exact: bool = True) -> None:
         self.bundle = bundle
         network = bundle.network
         self._weights = [variable.value for variable in network.trainable_variables]
         self._statistics = [variable.value for variable in network.non_trainable_variables]
         self._loops_on_device = accelerated()
-        self._rows_at_once = _rows_at_once()
+        self._exact = exact
+        self._rows_at_once = _rows_at_once() if exact or self._loops_on_device else None
         self._as_alone = {1: True}
         if keras.backend.backend() == "tensorflow":
             # Constants of the graph: convolutions keep their weights in the layout they like best.
@@ -92,7 +94,7 @@ class Sampler:
     def _may_share_a_call(self, count: int) -> bool:
         """Whether so many rows in one call leave one another's bits alone; tried when first there are so many."""
         if count not in self._as_alone:
-            self._as_alone[count] = rows_are_as_alone(self._advance, self.bundle, count)
+            self._as_alone[count] = not self._exact or rows_are_as_alone(self._advance, self.bundle, count)
         return self._as_alone[count]
 
     def _advance(

@@ -97,8 +97,8 @@ def advance(sampler, rows):
 def put_in(bundle, monkeypatch):
     """Gives a sampler whose compiled step is the given one, on a processor that might do batches."""
 
-    def put_in(step):
-        sampler, processor = Sampler(bundle), Processor(step)
+    def put_in(step, **options):
+        sampler, processor = Sampler(bundle, **options), Processor(step)
         monkeypatch.setattr(sampler, "_compiled_step", processor)
         monkeypatch.setattr(sampler, "_loops_on_device", False)
         monkeypatch.setattr(sampler, "_rows_at_once", None)
@@ -115,6 +115,12 @@ def test_where_company_shows_each_row_is_advanced_alone(put_in):
     processor.rows.clear()
     advance(sampler, range(ROWS))
     assert processor.rows == [1] * ROWS
+
+
+def test_where_the_last_bits_do_not_matter_they_share_a_call_untried(put_in):
+    sampler, processor = put_in(more_with_company, exact=False)
+    advance(sampler, range(ROWS))
+    assert processor.rows == [ROWS]
 
 
 def test_rows_that_stand_still_cost_nothing_there_and_are_as_if_computed(bundle):
