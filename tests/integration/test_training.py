@@ -112,13 +112,12 @@ def test_a_run_leaves_all_there_is_to_see(whole):
 
 def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole, photos, tmp_path):
     training = Training(photos, tmp_path)
-    for step in (10, 55):
+    for step in (10, 60):
         code, output = training.end_at(step, signal.SIGKILL)
         assert code == -signal.SIGKILL, output
-    training.end_at(90, signal.SIGKILL)
     newest = training.checkpoints[-1]
     newest.write_bytes(newest.read_bytes()[:-1000])
-    code, output = training.end_at(125, signal.SIGTERM)
+    code, output = training.end_at(100, signal.SIGTERM)
     assert code == 130
     assert f"{newest}: damaged" in output
     assert "run the same command again" in output
@@ -149,22 +148,6 @@ def test_a_loss_that_explodes_is_told(photos, tmp_path):
     assert code == 1
     assert "no longer numbers" in output
     assert "--learning-rate" in output
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "reason"),
-    [
-        (("--stages", "9:1"), 2, "multiple of 2"),
-        (("--epochs", "0"), 2, "epochs must be at least 1"),
-        (("--minutes", "-1"), 2, "minutes must be above 0"),
-        (("--batch-size", "5000"), 1, "do not fill one batch of 5000"),
-        (("--stages", "32:1"), 1, "smaller than the 32 x 32"),
-    ],
-)
-def test_bad_options_are_told(photos, tmp_path, options, code, reason):
-    result, output = Training(photos, tmp_path).run("--preset", "tiny", *options)
-    assert result == code, output
-    assert reason in output
 
 
 def test_minutes_end_a_run_with_a_learning_rate_of_zero(photos, tmp_path):

@@ -11,6 +11,7 @@ from model.guidance import Guidance
 from model.run_folder import held_folder
 from model.schedule import Schedule
 from model.train import DEFAULT_DECAY_SHARE, fit_classes, main, parser, resolve
+from tests.photos import paint_folder
 
 NEEDED = ["--data", "photos", "--out", "runs/x"]
 
@@ -80,7 +81,9 @@ def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
         (["--stages", "60:1"], "multiple of 8"),
         (["--stages", "64:0.5"], "add up to 1"),
         (["--minutes", "nan"], "minutes"),
-        (["--minutes", "0"], "minutes"),
+        (["--minutes", "0"], "minutes must be above 0"),
+        (["--minutes", "-1"], "minutes must be above 0"),
+        (["--epochs", "0"], "epochs must be at least 1"),
         (["--learning-rate", "inf"], "learning_rate"),
         (["--seed", "-1"], "seed"),
         (["--guidance", "much"], "6,2.5:0.1"),
@@ -95,6 +98,20 @@ def test_bad_options_end_with_2_and_their_reason(options, told, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*NEEDED, *options])
     assert exit_.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--batch-size", "5000"], "do not fill one batch of 5000"),
+        (["--stages", "32:1"], "smaller than the 32 x 32"),
+    ],
+)
+def test_photos_that_are_too_few_or_too_small_are_told(options, told, tmp_path, capsys):
+    photos = paint_folder(tmp_path / "photos", 20)
+    needed = ["--preset", "tiny", "--kid", "off", "--data", str(photos), "--out", str(tmp_path / "run")]
+    assert main([*needed, *options]) == 1
     assert told in capsys.readouterr().err
 
 
