@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from model.attention import SelfAttention
 from model.config import NetworkConfig
+from model.initial_weights import HostGlorotUniform
 
 Tensor = Any
 
@@ -78,8 +79,7 @@ def build_network(
 
     Args:
         precision: a Keras dtype policy; ``mixed_bfloat16`` keeps float32 weights, embedding and output.
-        seed: of the initial weights; None leaves them at zero, for those that are given others at once (JAX takes
-            seconds to compile a random generator for each shape).
+        seed: of the initial weights; None leaves them at zero, for those that are given others at once.
     """
     if image_size % config.size_multiple:
         raise ValueError(f"image_size must be a multiple of {config.size_multiple}, got {image_size}")
@@ -189,7 +189,7 @@ class _Builder:
         if self._next_seed is None:
             return keras.initializers.Zeros()
         self._next_seed += 1
-        return keras.initializers.GlorotUniform(seed=self._next_seed % 2**31)  # JAX takes no more
+        return HostGlorotUniform(self._next_seed)
 
 
 def _patches_to_pixels(x: Tensor, side: int, patch: int) -> Tensor:
