@@ -127,31 +127,31 @@ def test_generate_writes_the_servers_flowers(service: Serve, tmp_path: Path, cou
 def test_a_killed_worker_is_started_again_and_its_job_finishes(service: Serve) -> None:
     url = service.wait_until_ready()
     with Client(url) as client:
-        job = client.generate(steps=300, seed=1, count=16)
+        job = client.generate(steps=400, seed=1, count=4)
         poll(lambda: client.job(job.id).status is JobStatus.RUNNING, "the job runs")
         service.kill("worker-1")
     service.wait_for(r"worker-1 ended \(killed by signal 9, SIGKILL; out of memory\?\)")
     service.wait_for("worker-1 is process", times=2)
-    assert len(pictures(url, wait_for_job(url, job))) == 16
+    assert len(pictures(url, wait_for_job(url, job))) == 4
 
 
 def test_a_killed_valkey_is_started_again_and_a_running_job_finishes(service: Serve) -> None:
     url = service.wait_until_ready()
     workers = service.process_ids("worker-1")
     with Client(url) as client:
-        job = client.generate(steps=300, seed=1000, count=16)
+        job = client.generate(steps=400, seed=1000, count=4)
         poll(lambda: client.job(job.id).status is JobStatus.RUNNING, "the job runs")
         service.kill("valkey")
-    assert len(pictures(url, wait_for_job(url, job))) == 16
+    assert len(pictures(url, wait_for_job(url, job))) == 4
     assert service.process_ids("worker-1") == workers
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["in-order", "killed"])
 def test_jobs_survive_the_service(tmp_path: Path, env: dict[str, str], number: signal.Signals) -> None:
     """One job runs, one waits behind it: after a stop both are still to be had, and end as if nothing had been."""
-    impatient = env | {"BOUQUET_DRAIN_SECONDS": "0.5", "BOUQUET_SLOTS": "4", "BOUQUET_JOBS_HELD": "1"}
+    impatient = env | {"BOUQUET_DRAIN_SECONDS": "0.5", "BOUQUET_SLOTS": "1", "BOUQUET_JOBS_HELD": "1"}
     with Serve(tmp_path, env=impatient) as first, Client(first.wait_until_ready()) as client:
-        running = client.generate(steps=300, seed=1, count=16)
+        running = client.generate(steps=300, seed=1, count=4)
         waiting = client.generate(steps=20, seed=7)
         poll(lambda: client.job(running.id).status is JobStatus.RUNNING, "the first job runs")
         code = first.end(number)
@@ -163,7 +163,7 @@ def test_jobs_survive_the_service(tmp_path: Path, env: dict[str, str], number: s
             assert "forced" not in first.text.split("stopping api")[1]
     with Serve(tmp_path, env=env) as second:
         url = second.wait_until_ready()
-        assert len(pictures(url, wait_for_job(url, running))) == 16
+        assert len(pictures(url, wait_for_job(url, running))) == 4
         assert len(pictures(url, wait_for_job(url, waiting))) == 1
 
 

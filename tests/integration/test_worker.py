@@ -343,7 +343,7 @@ def test_a_worker_is_light_enough(house: House) -> None:
 
 def test_killed_and_replaced_it_loses_nothing(house: House, client: redis.Redis, jobs: Jobs, sampler: Sampler) -> None:
     """Last, since it ends the worker of this file."""
-    running = [jobs.post(400, 2_000_000 + 10 * number, 4) for number in range(3)]
+    running = [jobs.post(400, 2_000_000 + 10 * number, 2) for number in range(3)]
     for job in running:
         jobs.until(job, "started")
     waiting = [jobs.post(5, 3_000_000 + number) for number in range(50)]
