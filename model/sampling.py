@@ -37,7 +37,7 @@ class Sampler:
         self._statistics = [variable.value for variable in network.non_trainable_variables]
         self._loops_on_device = accelerated()
         self._exact = exact
-        self._rows_at_once = _rows_at_once() if exact or self._loops_on_device else None
+        self._rows_at_once = _rows_at_once(exact)
         self._as_alone = {1: True}
         if keras.backend.backend() == "tensorflow":
             # Constants of the graph: convolutions keep their weights in the layout they like best.
@@ -161,13 +161,13 @@ class Sampler:
         return carry
 
 
-def _rows_at_once() -> int | None:
+def _rows_at_once(exact: bool) -> int | None:
     """Rows of each call, where that has to be a fixed number; None where it is to be tried for each number of rows.
 
     XLA picks other code for other shapes, so there all calls have one: a single row on a CPU, where batches gain
-    little, many on an accelerator, where rows that are not needed cost next to nothing. What TensorFlow's CPU
-    kernels do depends on the processor.
+    little, many on an accelerator, where rows that are not needed cost next to nothing and other shapes a compilation.
+    What TensorFlow's CPU kernels do depends on the processor. On a CPU any number will do where bits do not matter.
     """
     if accelerated():
         return 32
-    return None if keras.backend.backend() == "tensorflow" else 1
+    return 1 if exact and keras.backend.backend() != "tensorflow" else None

@@ -112,12 +112,12 @@ def test_a_run_leaves_all_there_is_to_see(whole):
 
 def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole, photos, tmp_path):
     training = Training(photos, tmp_path)
-    for step in (10, 60):
+    for step in (10, 55, 90):
         code, output = training.end_at(step, signal.SIGKILL)
         assert code == -signal.SIGKILL, output
     newest = training.checkpoints[-1]
     newest.write_bytes(newest.read_bytes()[:-1000])
-    code, output = training.end_at(100, signal.SIGTERM)
+    code, output = training.end_at(125, signal.SIGTERM)
     assert code == 130
     assert f"{newest}: damaged" in output
     assert "run the same command again" in output

@@ -79,6 +79,7 @@ def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
     [
         (["--stages", "64"], "'64' is not SIZE:SHARE, as in 32:0.6,64:0.4"),
         (["--stages", "60:1"], "multiple of 8"),
+        (["--preset", "tiny", "--stages", "9:1"], "multiple of 2"),
         (["--stages", "64:0.5"], "add up to 1"),
         (["--minutes", "nan"], "minutes"),
         (["--minutes", "0"], "minutes must be above 0"),
