@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
 Tensor = Any
 
 
-def coarse_part(images: Tensor, cells: int) -> Tensor:
+def coarse_part(images: Tensor, cells: int, xp: Any) -> Tensor:
     """The averages of a grid of ``cells`` x ``cells``, bilinear in between: what is left is the detail.
 
     Args:
         images: [n, s, s, 3].
         cells: of a side; they must divide s.
+        xp: ``keras.ops``. (Guidance is an option of commands too, which need not import Keras to read it.)
 
     Returns:
         [n, s, s, 3]. Images never influence one another.
     """
     side = images.shape[1]
     width = side // cells
-    averages = ops.average_pool(images, width, width)
-    return ops.image.resize(averages, (side, side), interpolation="bilinear")
+    averages = xp.average_pool(images, width, width)
+    return xp.image.resize(averages, (side, side), interpolation="bilinear")

@@ -132,7 +132,7 @@ def guided(
         class_weights: [n, classes].
         rates: of the rows, [n, 1, 1, 1] each.
         prediction: what ``network`` predicts.
-        xp: ``keras.ops``, or what else holds the arrays.
+        xp: ``keras.ops``, or what else holds the arrays, as long as ``coarse_weight`` is None.
     """
 
     def combined(inputs: list[Tensor]) -> Tensor:
@@ -147,7 +147,7 @@ def guided(
             return towards
         # The coarse part has been taken at the weight of the rest, and that is put right.
         put_right = xp.where(early, 0.0, guidance.coarse_weight - guidance.weight)
-        return towards + put_right * coarse_part(difference, guidance.coarse_cells)
+        return towards + put_right * coarse_part(difference, guidance.coarse_cells, xp)
 
     def told_more_noise(inputs: list[Tensor]) -> Tensor:
         """The output for no class, some rows of which the network made for more noise than they have."""

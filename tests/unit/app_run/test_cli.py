@@ -34,8 +34,8 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"bouquet {version}\n"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["serve", "--help"], ["serve", "--port", "x"]])
-def test_what_only_talks_imports_nothing_heavy(command: list[str]) -> None:
+def imported_by(command: list[str]) -> set[str]:
+    """The libraries that a process of its own has imported once the command has talked and ended."""
     script = f"""
 import sys
 from app import cli
@@ -43,11 +43,22 @@ try:
     cli.main({command!r})
 except SystemExit:
     pass
-print(*sorted({{"fastapi", "httpx", "keras", "numpy", "pydantic", "redis", "rq", "tensorflow"}} & set(sys.modules)),
+print(*{{"fastapi", "httpx", "jax", "keras", "numpy", "pydantic", "redis", "rq", "tensorflow"}} & set(sys.modules),
       file=sys.stderr)
 """
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stderr.splitlines()[-1] == ""
+    return set(result.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["serve", "--help"], ["serve", "--port", "x"]])
+def test_what_only_talks_imports_nothing_heavy(command: list[str]) -> None:
+    assert imported_by(command) == set()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "generate", "bundle"])
+@pytest.mark.parametrize("option", ["--help", "--no-such-option"])
+def test_commands_that_compute_read_their_options_before_they_import_what_computes(command: str, option: str) -> None:
+    assert not imported_by([command, option]) & {"jax", "keras", "tensorflow"}
 
 
 def test_the_command_is_quick() -> None:

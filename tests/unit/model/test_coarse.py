@@ -10,7 +10,7 @@ SIDE = 16
 
 
 def coarse(images, cells):
-    return ops.convert_to_numpy(coarse_part(ops.convert_to_tensor(images, "float32"), cells))
+    return ops.convert_to_numpy(coarse_part(ops.convert_to_tensor(images, "float32"), cells, ops))
 
 
 @pytest.mark.parametrize("cells", [1, 2, 4, 8, 16])
