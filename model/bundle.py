@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
@@ -28,6 +27,7 @@ from safetensors.numpy import save
 from model.atomic import write_atomically
 from model.config import NetworkConfig, network_from_json, network_to_json
 from model.guidance import Guidance
+from model.lean_keras import keras  # before whatever else imports it: this is the first file of a worker's model
 from model.network import build_network
 from model.normaliser import Normaliser
 from model.schedule import Schedule

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -197,12 +198,13 @@ def test_a_failed_save_leaves_what_was_there(path, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [copy.name]
 
 
-def test_it_loads_without_the_training_code(path):
+def test_it_loads_without_the_training_code_and_what_serving_does_not_need(path):
     code = (
         "import sys; from model.bundle import load_bundle; from model.sampling import Sampler;"
         f"Sampler(load_bundle({str(path)!r})).sample([1], 1);"
         "print([name for name in sys.modules if name in "
-        "('model.trainer', 'model.train', 'model.run', 'model.dataset', 'tensorboard', 'tqdm')])"
+        "('model.trainer', 'model.train', 'model.run', 'model.dataset', 'tensorboard', 'tqdm', 'matplotlib', "
+        f"{'jax' if keras.backend.backend() == 'tensorflow' else 'tensorflow'!r})])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
