@@ -92,9 +92,16 @@ class Sampler:
         return ops.concatenate(noisy_parts)[:count], ops.concatenate(pred_parts)[:count]
 
     def _may_share_a_call(self, count: int) -> bool:
-        """Whether so many rows in one call leave one another's bits alone; tried when first there are so many."""
+        """Whether so many rows in one call leave one another's bits alone; tried when first there are so many.
+
+        Where fewer did not, they are taken not to, untried: with eight rows that have to be advanced one by one the
+        trial takes a second.
+        """
         if count not in self._as_alone:
-            self._as_alone[count] = not self._exact or rows_are_as_alone(self._advance, self.bundle, count)
+            fewer_did = all(as_alone for fewer, as_alone in self._as_alone.items() if fewer < count)
+            self._as_alone[count] = not self._exact or (
+                fewer_did and rows_are_as_alone(self._advance, self.bundle, count)
+            )
         return self._as_alone[count]
 
     def _advance(

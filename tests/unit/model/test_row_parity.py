@@ -117,6 +117,14 @@ def test_where_company_shows_each_row_is_advanced_alone(put_in):
     assert processor.rows == [1] * ROWS
 
 
+def test_where_few_cannot_share_a_call_more_are_not_tried(put_in):
+    sampler, processor = put_in(more_with_company)
+    advance(sampler, range(2))
+    processor.rows.clear()
+    advance(sampler, range(ROWS))
+    assert processor.rows == [1] * ROWS
+
+
 def test_where_the_last_bits_do_not_matter_they_share_a_call_untried(put_in):
     sampler, processor = put_in(more_with_company, exact=False)
     advance(sampler, range(ROWS))

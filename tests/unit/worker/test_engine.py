@@ -1,10 +1,14 @@
 """The engine by hand, with samplers that count: which image was advanced how often, and what a failure leaves."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from model.noise import starting_noise
 from tests.unit.worker.samplers import (
+    SCHEDULE,
     SIZE,
     BrokenSampler,
     CountingSampler,
@@ -167,6 +171,24 @@ def test_a_batch_is_measured() -> None:
     engine = make_engine(CountingSampler())
     assert all(engine.step_seconds(count) > 0 for count in engine.slot_counts)
     assert engine.step_seconds(3) == 0
+
+
+def test_long_calls_are_measured_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that takes a tenth of a second for each image, by a clock of its own."""
+    now = 0.0
+
+    class SlowSampler(CountingSampler):
+        def advance(self, noisy_images: Any, last_images: Any, rates: Any) -> tuple[Any, Any]:
+            nonlocal now
+            now += 0.1 * len(noisy_images)
+            return super().advance(noisy_images, last_images, rates)
+
+    monkeypatch.setattr("worker.engine.time", SimpleNamespace(perf_counter=lambda: now))
+    sampler = SlowSampler()
+    engine = Engine(sampler, SCHEDULE, SIZE, (1, 2, 4, 8))
+    assert engine.warm_up() == pytest.approx({1: 0.1, 2: 0.2, 4: 0.4, 8: 0.8})
+    once_compiled_then_measured = {1: 1 + 3, 2: 1 + 2, 4: 1 + 1, 8: 1 + 1}
+    assert {count: sampler.batches.count(count) for count in engine.slot_counts} == once_compiled_then_measured
 
 
 def test_parked_images_are_let_go_when_nobody_wants_them() -> None:
