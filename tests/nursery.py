@@ -1,8 +1,8 @@
 """Light workers without the seconds that their imports take: a process that has imported all forks one for each test.
 
 Every worker is a process of its own all the same, in a session of its own, that can be sent any signal. (A process in
-which TensorFlow has run must never fork; this one has Keras' NumPy backend instead.) tests/chaos has a nursery of
-production workers, which imports TensorFlow and leaves it untouched.
+which TensorFlow has run must never fork; this one has Keras' NumPy backend instead.) Two more nurseries import
+TensorFlow and leave it untouched: tests/chaos/nursery.py of production workers, tests/training_nursery.py of trainings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Nursery:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=ROOT,
-            env=os.environ | {"KERAS_BACKEND": backend},
+            # OpenBLAS' threads start when NumPy is imported, and must not be there at a fork.
+            env=os.environ | {"KERAS_BACKEND": backend, "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -50,7 +51,7 @@ class Nursery:
 
 
 class Child:
-    """A forked worker, with the methods of subprocess.Popen that tests need."""
+    """A forked process, with the methods of subprocess.Popen that tests need."""
 
     def __init__(self, nursery: Nursery, pid: int) -> None:
         self.pid = pid
@@ -66,7 +67,7 @@ class Child:
         deadline = time.monotonic() + timeout
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("a light worker", timeout)
+                raise subprocess.TimeoutExpired("a forked process", timeout)
             time.sleep(0.01)
         return code
 
@@ -82,7 +83,9 @@ class Child:
 
 
 def serve(main: Callable[[Sequence[str]], int]) -> None:
-    """The nursery's side: one JSON object a line in, one out. Each worker runs `main` with its arguments."""
+    """The nursery's side: one JSON object a line in, one out. Each child runs `main` with its arguments."""
+    tasks = Path("/proc/self/task")  # of Linux; elsewhere nobody looks
+    assert not tasks.exists() or len(list(tasks.iterdir())) == 1, "there are threads that a fork would lose"
     for line in sys.stdin:
         request = json.loads(line)
         if (pid := request.get("poll")) is not None:
@@ -91,11 +94,11 @@ def serve(main: Callable[[Sequence[str]], int]) -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _be_a_worker(main, request)
+                _be_a_child(main, request)
         print(json.dumps(answer), flush=True)
 
 
-def _be_a_worker(main: Callable[[Sequence[str]], int], request: dict[str, Any]) -> None:
+def _be_a_child(main: Callable[[Sequence[str]], int], request: dict[str, Any]) -> None:
     code = 1
     try:
         os.setsid()

@@ -43,7 +43,6 @@ class Crew:
         self._environment = environment
         self._nursery: Nursery | None = None
         if not fresh:
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads start at import, and must not be there at a fork
             self._nursery = Nursery("tests.chaos.nursery", os.environ.get("KERAS_BACKEND", "tensorflow"))
         self._places: list[Worker | None] = [None] * places
         self.all: list[Worker] = []

@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from model.checkpoint import load_checkpoint
+from tests.nursery import Child, Nursery
 from tests.photos import paint_folder
 from tests.processes import poll
 
@@ -22,37 +23,40 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = ("--preset", "tiny", "--epochs", "4", "--checkpoint-seconds", "0", "--kid", "off")
 PHOTOS = 400  # 312 to train on: 39 steps an epoch
 
-pytestmark = pytest.mark.timeout(300)  # each run imports TensorFlow
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+pytestmark = pytest.mark.timeout(300)  # TensorFlow is imported, and networks are compiled
 
 
 class Training:
-    """Runs `bouquet train` in one folder, again and again."""
+    """Runs `bouquet train` in one folder, again and again: forked off a nursery, or as people start it."""
 
-    def __init__(self, photos: Path, out: Path) -> None:
+    def __init__(self, photos: Path, out: Path, nursery: Nursery | None = None) -> None:
         self.photos, self.out = photos, out
+        self._nursery = nursery
+        self._log = out.with_name(f"{out.name}.log")
 
-    def start(self, *options: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "app", "train", "--data", str(self.photos), "--out", str(self.out), *options],
-            cwd=ROOT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *options: str) -> "subprocess.Popen[str] | Child":
+        """What it prints goes to the log, and nothing of the run before is left there."""
+        arguments = ["--data", str(self.photos), "--out", str(self.out), *options]
+        self._log.write_text("")
+        if self._nursery is not None:
+            return self._nursery.start(arguments, QUIET, self._log)
+        with self._log.open("w") as log:
+            command = [sys.executable, "-m", "app", "train", *arguments]
+            return subprocess.Popen(command, cwd=ROOT, env=os.environ | QUIET, stdout=log, stderr=log, text=True)
 
     def run(self, *options: str) -> tuple[int, str]:
-        process = self.start(*options)
-        output, _ = process.communicate(timeout=200)
-        return process.returncode, output
+        code = self.start(*options).wait(200)
+        return code, self._log.read_text()
 
     def end_at(self, step: int, number: signal.Signals) -> tuple[int, str]:
         """Signal a run once it has saved that step."""
         process = self.start(*OPTIONS)
         poll(lambda: self.step >= step or process.poll() is not None, f"step {step}", 120.0)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
-        return process.returncode, output
+        code = process.wait(60)
+        return code, self._log.read_text()
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -82,9 +86,22 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery("tests.training_nursery", "tensorflow")
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def training(photos, nursery, tmp_path):
+    """In a new folder."""
+    return Training(photos, tmp_path / "run", nursery)
+
+
+@pytest.fixture(scope="module")
 def whole(photos, tmp_path_factory):
-    """A run that nobody disturbed."""
-    training = Training(photos, tmp_path_factory.mktemp("whole"))
+    """A run that nobody disturbed, from the start of Python to its end."""
+    training = Training(photos, tmp_path_factory.mktemp("whole") / "run")
     code, output = training.run(*OPTIONS)
     assert code == 0, output
     return training
@@ -110,8 +127,7 @@ def test_a_run_leaves_all_there_is_to_see(whole):
     assert losses[-1] < losses[0]
 
 
-def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole, photos, tmp_path):
-    training = Training(photos, tmp_path)
+def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole, training):
     for step in (10, 55, 90):
         code, output = training.end_at(step, signal.SIGKILL)
         assert code == -signal.SIGKILL, output
@@ -121,7 +137,7 @@ def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole,
     assert code == 130
     assert f"{newest}: damaged" in output
     assert "run the same command again" in output
-    assert load_checkpoint(tmp_path / "checkpoints")[0] is not None
+    assert load_checkpoint(training.out / "checkpoints")[0] is not None
 
     code, output = training.run(*OPTIONS)
     assert code == 0
@@ -130,34 +146,39 @@ def test_killed_damaged_stopped_and_resumed_it_ends_with_the_same_weights(whole,
     assert training.history == whole.history
 
 
-def test_a_finished_run_has_nothing_to_do(whole):
+@pytest.fixture
+def again(whole, nursery):
+    """The same folder once more."""
+    return Training(whole.photos, whole.out, nursery)
+
+
+def test_a_finished_run_has_nothing_to_do(whole, again):
     before = (whole.out / "bundle.safetensors").stat()
-    code, output = whole.run(*OPTIONS)
+    code, output = again.run(*OPTIONS)
     assert code == 0, output
     assert (whole.out / "bundle.safetensors").stat() == before
 
 
-def test_other_options_are_another_run(whole):
-    code, output = whole.run(*OPTIONS, "--batch-size", "4", "--flip")
+def test_other_options_are_another_run(again):
+    code, output = again.run(*OPTIONS, "--batch-size", "4", "--flip")
     assert code == 1
     assert re.search(r"holds a run with other batch_size, flip", output)
 
 
-def test_a_loss_that_explodes_is_told(photos, tmp_path):
-    code, output = Training(photos, tmp_path).run(*OPTIONS, "--learning-rate", "1e30")
+def test_a_loss_that_explodes_is_told(training):
+    code, output = training.run(*OPTIONS, "--learning-rate", "1e30")
     assert code == 1
     assert "no longer numbers" in output
     assert "--learning-rate" in output
 
 
-def test_minutes_end_a_run_with_a_learning_rate_of_zero(photos, tmp_path):
-    training = Training(photos, tmp_path)
+def test_minutes_end_a_run_with_a_learning_rate_of_zero(training):
     code, output = training.run("--preset", "tiny", "--kid", "off", "--minutes", "0.05")
     assert code == 0, output
     assert float(training.history[-1]["learning_rate"]) == 0.0
-    assert "decay_share" in (tmp_path / "options.json").read_text()
+    assert "decay_share" in (training.out / "options.json").read_text()
     before = training.content_hash
-    checkpoint, _ = load_checkpoint(tmp_path / "checkpoints")
+    checkpoint, _ = load_checkpoint(training.out / "checkpoints")
     more = f"{checkpoint.progress['seconds'] / 60 + 0.05:.2f}"  # the first step, compiled, may have used all and more
     code, output = training.run("--preset", "tiny", "--kid", "off", "--minutes", more)
     assert code == 0, output
@@ -186,7 +207,7 @@ def test_a_full_disk_is_told_and_training_goes_on_once_there_is_room(whole, phot
     run = subprocess.run(
         [*mount, script],
         cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | QUIET,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
