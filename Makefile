@@ -96,9 +96,11 @@ clean: ## removes what was installed and cached; the images, the queue and the r
 $(BIN)/python:
 	@python="$$(scripts/find-python $(if $(PYTHON),"$(PYTHON)"))" && echo "Making ./$(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
 
+# Compiled on all processors, where pip does it on one. (Some packages hold templates that are no Python: never mind.)
 $(VENV)/.installed-%: requirements/%.txt pyproject.toml scripts/find-python | $(BIN)/python
 	@scripts/find-python $(BIN)/python >/dev/null || { echo "./$(VENV) cannot be used: make clean, then again." >&2; exit 1; }
 	@echo "Installing requirements/$*.txt into ./$(VENV) (the first time this takes a few minutes)"
-	@$(PIP) install --require-hashes --requirement $< || { echo "Installing requirements/$*.txt failed, see above." >&2; exit 1; }
+	@$(PIP) install --no-compile --require-hashes --requirement $< || { echo "Installing requirements/$*.txt failed, see above." >&2; exit 1; }
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
