@@ -87,7 +87,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nursery():
-    nursery = Nursery("tests.training_nursery", "tensorflow")
+    nursery = Nursery("tests.training_nursery", os.environ.get("KERAS_BACKEND", "tensorflow"))
     yield nursery
     nursery.close()
 
