@@ -34,9 +34,8 @@ help: ## what can be made
 serve: $(SERVE_STAMP) ## everything on http://127.0.0.1:8000; Ctrl-C stops it
 	@$(if $(PORT),BOUQUET_PORT=$(PORT)) exec $(BIN)/bouquet serve
 
-# In the order of the folders: files of few tests, which xdist would have last, are the ones that take minutes.
 test: check ## make check, then the whole test suite
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(TESTS)
 
 check: $(DEV_STAMP) ## formatter, linter, types, import rules
 	$(BIN)/ruff format --check .
