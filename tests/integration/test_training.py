@@ -39,8 +39,8 @@ class Training:
     def start(self, *options: str) -> "subprocess.Popen[str] | Child":
         """What it prints goes to the log, and nothing of the run before is left there."""
         arguments = ["--data", str(self.photos), "--out", str(self.out), *options]
-        self._log.write_text("")
         if self._nursery is not None:
+            self._log.unlink(missing_ok=True)  # a nursery appends
             return self._nursery.start(arguments, QUIET, self._log)
         with self._log.open("w") as log:
             command = [sys.executable, "-m", "app", "train", *arguments]
