@@ -22,8 +22,13 @@ from app.request_ids import HEADER
 from app.security import RAW_RESPONSE_HEADERS
 
 HEAD_SECONDS: Final = 5.0
-"""In which a head must have come once its connection is open or its predecessor answered; and the rest of a request
-that has been answered already."""
+"""In which a head must have come once it has begun or its connection is open; and the rest of a request that has been
+answered already."""
+
+IDLE_SECONDS: Final = 130.0
+"""For which a connection may wait for its next request. Longer than those who keep connections wait themselves (nginx
+and AWS's balancers 60 s, Go's transport and Traefik 90 s, Caddy 120 s; httpx 5 s): a request that is sent just as the
+server closes is lost, and one that is not idempotent is not sent again."""
 
 READ_SECONDS: Final = 30.0
 """For which a client may take nothing of what is waiting for it, if that is more than its connection holds."""
@@ -44,6 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._patience: asyncio.TimerHandle | None = None
         self._head_bytes: int | None = None
         """Of a head that has begun and not ended, what came after the piece in which it began; None without one."""
+        self._is_between = False
+        """Whether a whole request has come, and nothing of the next."""
         self._is_deaf = False
         """Whether nothing that still comes counts: what came last was no request."""
 
@@ -69,6 +76,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
+        self._is_between = False
+        self._stop_watching()  # it has all its time, however long it was idle before
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -86,9 +95,15 @@ class GuardedProtocol(HttpToolsProtocol):
             raise MalformedRequestError("it needs one Host header")
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._is_between = True
+        self._stop_watching()
+        super().on_message_complete()
+
     def on_response_complete(self) -> None:
         self._stop_watching()
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # uvicorn's own, which is one for all that may be waited for
         self._watch()
 
     def pause_writing(self) -> None:
@@ -124,7 +139,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_answering or self.transport.is_closing():
             self._stop_watching()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
+            seconds = IDLE_SECONDS if self._is_between else HEAD_SECONDS
+            self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _stop_watching(self) -> None:
         if self._deadline is not None:

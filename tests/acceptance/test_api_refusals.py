@@ -93,7 +93,7 @@ def test_what_comes_after_a_body_is_no_header(idle_service: str) -> None:
     with wire.connect(idle_service) as connection:
         head = f"{POST}Transfer-Encoding: chunked\r\n\r\n".encode()
         connection.sendall(head + b"2\r\n{}\r\n0\r\nX-Request-ID: of-the-trailer\r\n\r\n")
-        answer = wire.read_answer(connection)
+        answer = wire.read_response(connection)
     assert answer.status_code == 202
     assert answer.headers["x-request-id"] != "of-the-trailer"
 

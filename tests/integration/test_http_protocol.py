@@ -119,3 +119,73 @@ def test_who_reads_slowly_but_steadily_is_not(monkeypatch: pytest.MonkeyPatch) -
             await asyncio.wait_for(app.ended.wait(), 30)
 
     asyncio.run(scenario())
+
+
+async def greet(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A request on a connection that stays open, and its answer."""
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await reader.readuntil(b"\r\n\r\nhi")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_between_two_requests_a_connection_may_wait_for_longer_than_for_a_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that whoever keeps connections, as proxies do, is the first to let one go, and no request meets its end."""
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with serving(greet) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            await ask(reader, writer)
+            silent, other_writer = await asyncio.open_connection(*address)
+            assert await silent.read() == b""  # has said nothing, and was let go
+            await ask(reader, writer)
+            # A head that has begun is no longer waited for than any other.
+            writer.write(b"GET / HTTP/1.1\r\nHost")
+            assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
+            other_writer.close()
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "IDLE_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with serving(greet) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            await ask(reader, writer)
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_rest_of_a_request_that_was_answered_is_waited_for_like_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+
+    async def scenario() -> None:
+        async with serving(greet) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+            assert (await asyncio.wait_for(reader.read(), 30)).endswith(b"\r\n\r\nhi")
+            writer.close()
+            # In time, it is a request like any other.
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+            await reader.readuntil(b"\r\n\r\nhi")
+            writer.write(b"67890")
+            silent, other_writer = await asyncio.open_connection(*address)
+            assert await silent.read() == b""
+            await ask(reader, writer)
+            other_writer.close()
+            writer.close()
+
+    asyncio.run(scenario())
