@@ -4,14 +4,14 @@
 #   make serve PORT=9000             another port than 8000
 #   make serve DEVICE=gpu            installs requirements/gpu.txt (Linux with an NVIDIA driver) instead of cpu.txt
 #   make serve PYTHON=/path/python   the Python to make ./.venv from
-#   make test TESTS=tests/unit       a part of the tests; PROCESSES=0 for one after the other (2 at a time else: many wait)
+#   make test TESTS=tests/unit       a part of the tests; PROCESSES=0 for one after the other (3 at a time else: many wait)
 #   make chaos SEED=7 JOBS=2000      other faults, and more; or MINUTES=10; LEASES=default: a worker's own settings of time
 
 DEVICE ?= cpu
 PORT ?=
 PYTHON ?=
 TESTS ?= tests
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 # A venv each: two builds of TensorFlow in one would overwrite each other.
 VENV := $(if $(filter gpu,$(DEVICE)),.venv-gpu,.venv)
@@ -35,7 +35,7 @@ serve: $(SERVE_STAMP) ## everything on http://127.0.0.1:8000; Ctrl-C stops it
 	@$(if $(PORT),BOUQUET_PORT=$(PORT)) exec $(BIN)/bouquet serve
 
 test: check ## make check, then the whole test suite
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(DEV_STAMP) ## formatter, linter, types, import rules
 	$(BIN)/ruff format --check .
