@@ -90,9 +90,9 @@ def test_a_job_is_seen_from_the_queue_to_its_end(api: httpx.Client, start_light_
     for event in previews:
         assert (event.data["seed"], event.data["steps"]) == (7, 40)
         assert pixels(event).shape == (SIZE, SIZE, 3)
-    # Two seconds of computing; the reader's clock is not the sender's, so a little is allowed for.
+    # Ten a second of twenty steps; they may be held up on the way, and come together then.
     for event in previews:
-        assert sum(0 <= other.at - event.at < 1.0 for other in previews) <= 11
+        assert sum(0 <= other.at - event.at < 1.0 for other in previews) <= 15
 
 
 def test_each_finished_image_is_shown_as_it_is(api: httpx.Client, start_light_worker: StartWorker) -> None:

@@ -126,15 +126,28 @@ def test_a_network_with_classes_needs_labels(photos):
         trainer.train_steps(trainer.initial_state(), photos, ROWS, 0, RATES)
 
 
-def test_whose_class_is_dropped_changes_no_other_draw(photos):
-    """The untrained network says zero whatever it is told, so that the losses tell the noises and times apart."""
-    losses = []
-    for network, drop in ((dataclasses.replace(CLASSES, classes=0), 0.0), (CLASSES, 0.0), (CLASSES, 0.9)):
+class AllDrawnError(Exception):
+    """A step has drawn all that it needs."""
+
+
+def test_whose_class_is_dropped_changes_no_other_draw(photos, monkeypatch):
+    steps = []
+
+    def stop(loss, weights, statistics, images, noises, rates, conditions, training):
+        steps.append([ops.convert_to_numpy(drawn) for drawn in (images, noises, rates.signal, *conditions)])
+        raise AllDrawnError
+
+    monkeypatch.setattr("model.trainer.value_and_gradients", stop)
+    for network, drop in ((dataclasses.replace(CLASSES, classes=0), 0.0), (CLASSES, 0.0), (CLASSES, 0.5)):
         trainer = Trainer(dataclasses.replace(CONFIG, network=network, class_drop=drop), 16, Normaliser.of(PHOTOS))
-        labels = LABELS if network.classes else None
-        _, loss = trainer.train_steps(trainer.initial_state(), photos, ROWS[:1], 3, RATES[:1], labels)
-        losses.append(float(ops.convert_to_numpy(loss.image)[0]))
-    assert losses[0] == losses[1] == losses[2]
+        seed = ops.convert_to_tensor([CONFIG.seed, 48], trainer._random.state.dtype)
+        with pytest.raises(AllDrawnError):
+            trainer._train_step(trainer.initial_state(), photos, LABELS, ROWS[0], seed, RATES[0], np.ones(2))
+    untold, told, dropped = steps
+    for one, other, third in zip(untold, told, dropped, strict=False):
+        assert one.tobytes() == other.tobytes() == third.tobytes()
+    assert told[3].sum() == len(ROWS[0])
+    assert 0 < dropped[3].sum() < len(ROWS[0])
 
 
 def test_the_times_of_a_batch_are_spread_evenly_in_training_alone(photos):
