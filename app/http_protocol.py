@@ -17,6 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import ApiError, ProblemCode, problem_response
+from app.file_limit import file_limit
 from app.head_limit import MAX_HEAD_BYTES, head_too_large
 from app.request_ids import HEADER
 from app.security import RAW_RESPONSE_HEADERS
@@ -28,10 +29,13 @@ answered already."""
 IDLE_SECONDS: Final = 130.0
 """For which a connection may wait for its next request. Longer than those who keep connections wait themselves (nginx
 and AWS's balancers 60 s, Go's transport and Traefik 90 s, Caddy 120 s; httpx 5 s): a request that is sent just as the
-server closes is lost, and one that is not idempotent is not sent again."""
+server closes is lost, and one that is not idempotent is not sent again. In a crowd it is HEAD_SECONDS."""
 
 READ_SECONDS: Final = 30.0
 """For which a client may take nothing of what is waiting for it, if that is more than its connection holds."""
+
+_IDLE_SHARE: Final = 0.5
+"""Of the connections that a process may have, how many there have to be for a crowd."""
 
 _CLOSE: Final = {"Connection": "close"}
 
@@ -139,7 +143,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_answering or self.transport.is_closing():
             self._stop_watching()
         elif self._deadline is None:
-            seconds = IDLE_SECONDS if self._is_between else HEAD_SECONDS
+            may_be_idle = self._is_between and len(self.connections) <= _IDLE_SHARE * file_limit()
+            seconds = IDLE_SECONDS if may_be_idle else HEAD_SECONDS
             self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _stop_watching(self) -> None:

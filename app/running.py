@@ -72,6 +72,7 @@ def api(options: argparse.Namespace) -> int:
         count_together(options.figures)
     import uvicorn
 
+    from app.file_limit import raise_file_limit
     from app.http_protocol import GuardedProtocol
     from app.logs import set_up_logging
     from app.main import create_app
@@ -84,6 +85,7 @@ def api(options: argparse.Namespace) -> int:
             await super().shutdown(sockets)
 
     set_up_logging(settings.log_level, settings.log_format)
+    raise_file_limit()
     app = create_app(settings, options.figures)
 
     if options.listener is not None:

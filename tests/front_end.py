@@ -19,16 +19,28 @@ ROOT = Path(__file__).parent.parent
 
 
 class FrontEnd:
-    """Runs while in the context; `api` is a client of it. Keywords are settings, say log_format="json"."""
+    """Runs while in the context; `api` is a client of it. Keywords are settings, say log_format="json".
 
-    def __init__(self, home: Path, redis_url: str, store: Path | str, port: int = 0, **settings: object) -> None:
+    It begins with the right to `open_files` (None: those that the tests may have).
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        redis_url: str,
+        store: Path | str,
+        port: int = 0,
+        open_files: int | None = None,
+        **settings: object,
+    ) -> None:
         self._log = home / "front-end.log"
         environment = {"BOUQUET_REDIS_URL": redis_url, "BOUQUET_STORE": str(store), "PYTHONUNBUFFERED": "1"}
         environment |= {f"BOUQUET_{name.upper()}": str(value) for name, value in settings.items()}
         home.mkdir(parents=True, exist_ok=True)
+        limited = [] if open_files is None else ["sh", "-c", 'ulimit -Sn "$0" && exec "$@"', str(open_files)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "api", "--home", str(home), "--port", str(port)],
+                [*limited, sys.executable, "-m", "app", "api", "--home", str(home), "--port", str(port)],
                 cwd=ROOT,
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ import pytest
 from app.bodies import BODY_SECONDS, MAX_BODY_BYTES
 from app.head_limit import MAX_HEAD_BYTES
 from app.http_protocol import HEAD_SECONDS
-from tests.acceptance import wire
+from tests import wire
 from tests.acceptance.problems import problem_of
 from tests.serving import Serve
 

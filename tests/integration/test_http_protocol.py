@@ -168,6 +168,24 @@ def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(scenario())
 
 
+def test_in_a_crowd_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "file_limit", lambda: 2)
+
+    async def scenario() -> None:
+        async with serving(greet) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            await ask(reader, writer)
+            second, second_writer = await asyncio.open_connection(*address)
+            await ask(second, second_writer)  # two of the two that there may be
+            assert await asyncio.wait_for(second.read(), 30) == b""
+            await ask(reader, writer)
+            second_writer.close()
+            writer.close()
+
+    asyncio.run(scenario())
+
+
 def test_the_rest_of_a_request_that_was_answered_is_waited_for_like_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
 
