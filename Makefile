@@ -17,8 +17,10 @@ PROCESSES ?= 3
 VENV := $(if $(filter gpu,$(DEVICE)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links $(UPGRADE)
+LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in $(LOCK_OPTIONS)
+LOCK_UV := $(BIN)/uv pip compile requirements/uv.in $(LOCK_OPTIONS)
 
 # A stamp is the proof of an installation: it is older than its lock when there is something to install.
 SERVE_STAMP := $(VENV)/.installed-$(DEVICE)
@@ -84,6 +86,7 @@ lock: $(DEV_STAMP) ## the locks anew, after a change of pyproject.toml; `make up
 	@$(LOCK) --extra gpu --extra s3 --constraints requirements/gpu.txt --output-file requirements/gpu-worker.txt >/dev/null
 	@$(LOCK) --extra release --constraints requirements/dev.txt --output-file requirements/release.txt >/dev/null
 	@$(LOCK) --extra s3 --constraints requirements/dev.txt --output-file requirements/api.txt >/dev/null
+	@$(LOCK_UV) --constraints requirements/dev.txt --output-file requirements/uv.txt >/dev/null
 
 upgrade:
 	$(MAKE) lock UPGRADE=--upgrade
@@ -96,11 +99,11 @@ clean: ## removes what was installed and cached; the images, the queue and the r
 $(BIN)/python:
 	@python="$$(scripts/find-python $(if $(PYTHON),"$(PYTHON)"))" && echo "Making ./$(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
 
-# Compiled on all processors, where pip does it on one. (Some packages hold templates that are no Python: never mind.)
-$(VENV)/.installed-%: requirements/%.txt pyproject.toml scripts/find-python | $(BIN)/python
+# Compiled on all processors. (Some packages hold templates that are no Python: never mind.)
+$(VENV)/.installed-%: requirements/%.txt pyproject.toml scripts/find-python scripts/install | $(BIN)/python
 	@scripts/find-python $(BIN)/python >/dev/null || { echo "./$(VENV) cannot be used: make clean, then again." >&2; exit 1; }
-	@echo "Installing requirements/$*.txt into ./$(VENV) (the first time this takes a few minutes)"
-	@$(PIP) install --no-compile --require-hashes --requirement $< || { echo "Installing requirements/$*.txt failed, see above." >&2; exit 1; }
+	@echo "Installing requirements/$*.txt into ./$(VENV) (the first time this takes a minute or more)"
+	@scripts/install $(BIN)/python $< || { echo "Installing requirements/$*.txt failed, see above." >&2; exit 1; }
 	@$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 	@PYTHONWARNINGS=ignore $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -41,18 +41,18 @@ def test_the_lock_can_build_the_package_itself(lock: str) -> None:
     assert "setuptools" in pins(lock)
 
 
-@pytest.mark.parametrize("lock", EXTRAS)
+@pytest.mark.parametrize("lock", [*EXTRAS, "uv"])
 def test_every_pin_has_a_hash(lock: str) -> None:
     assert [name for name, entry in pins(lock).items() if "--hash=sha256:" not in entry] == []
 
 
-@pytest.mark.parametrize("lock", EXTRAS)
+@pytest.mark.parametrize("lock", [*EXTRAS, "uv"])
 def test_the_lock_names_no_place(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
     assert re.findall(r"(?m)^.*(?:://|--index|--extra-index|--find-links| @ ).*$", text) == []
 
 
-@pytest.mark.parametrize("lock", ["api", "cpu"])
+@pytest.mark.parametrize("lock", ["api", "cpu", "uv"])
 def test_what_serves_is_what_was_tested(lock: str) -> None:
     version = re.compile(r"[\w.+]+")
     served = {name: version.findall(entry)[0] for name, entry in pins(lock).items()}
