@@ -133,6 +133,13 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+async def let_the_silent_go(address: tuple[str, int]) -> None:
+    """Returns once a connection that says nothing has been closed: HEAD_SECONDS from now."""
+    reader, writer = await asyncio.open_connection(*address)
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    writer.close()
+
+
 def test_between_two_requests_a_connection_may_wait_for_longer_than_for_a_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -143,13 +150,11 @@ def test_between_two_requests_a_connection_may_wait_for_longer_than_for_a_head(
         async with serving(greet) as address:
             reader, writer = await asyncio.open_connection(*address)
             await ask(reader, writer)
-            silent, other_writer = await asyncio.open_connection(*address)
-            assert await silent.read() == b""  # has said nothing, and was let go
+            await let_the_silent_go(address)
             await ask(reader, writer)
             # A head that has begun is no longer waited for than any other.
             writer.write(b"GET / HTTP/1.1\r\nHost")
             assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
-            other_writer.close()
             writer.close()
 
     asyncio.run(scenario())
@@ -200,10 +205,8 @@ def test_the_rest_of_a_request_that_was_answered_is_waited_for_like_a_head(monke
             writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
             await reader.readuntil(b"\r\n\r\nhi")
             writer.write(b"67890")
-            silent, other_writer = await asyncio.open_connection(*address)
-            assert await silent.read() == b""
+            await let_the_silent_go(address)
             await ask(reader, writer)
-            other_writer.close()
             writer.close()
 
     asyncio.run(scenario())
