@@ -29,7 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 30_000  # milliseconds
+PATIENCE = 60_000  # milliseconds; half of what a test may take
 
 
 def chromium() -> str | None:
