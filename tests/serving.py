@@ -72,7 +72,7 @@ class Serve:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, seconds: float = 15.0, times: int = 1) -> "re.Match[str]":
+    def wait_for(self, pattern: str, seconds: float = 30.0, times: int = 1) -> "re.Match[str]":
         """Return the match number `times` of a pattern on the console, once it is there."""
 
         def matches() -> "list[re.Match[str]]":
@@ -110,4 +110,4 @@ class Serve:
     def assert_nothing_left(self) -> None:
         """No process of any part is left, nor one that such a process started."""
         for leader in self.process_ids(r"[\w-]+"):
-            poll(functools.partial(group_is_gone, leader), f"process group {leader} is gone\n{self.text}", 5.0)
+            poll(functools.partial(group_is_gone, leader), f"process group {leader} is gone\n{self.text}")

@@ -236,7 +236,7 @@ def test_nothing_is_published_for_those_who_are_not_there(
     assert heard[message_channel(watched)] > 5
     assert not [key for key in keys if key.startswith("bouquet:") and "progress" not in key], keys
     # Nothing is left of the watched one either, once its readers are gone.
-    poll(lambda: not client.exists(watch_key(watched)), "the watch has lapsed", 10)
+    poll(lambda: not client.exists(watch_key(watched)), "the watch has lapsed", 30)
 
 
 def test_a_reader_that_reads_nothing_holds_nobody_up(
