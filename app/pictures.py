@@ -8,12 +8,21 @@ from typing import Final
 from fastapi import Request, Response
 
 from app.negotiation import none_match
+from app.settings import Settings
 
-FOR_EVER: Final = "public, max-age=31536000, immutable"
+FOR_EVER: Final = "max-age=31536000, immutable"
 """For exact addresses, which name the bundle: what is there never changes."""
 
-FOR_A_DAY: Final = "public, max-age=86400"
+FOR_A_DAY: Final = "max-age=86400"
 """For flowers: the same bytes as long as the same bundle is served."""
+
+
+def kept_by(settings: Settings, lifetime: str) -> str:
+    """The Cache-Control of a picture: everybody's to keep, unless it needs a key.
+
+    What is `public` a cache on the way hands to anybody, although it was asked for with a key (RFC 9111, section 3.5).
+    """
+    return f"{'public' if settings.images_are_public else 'private'}, {lifetime}"
 
 
 def picture_response(

@@ -14,7 +14,7 @@ from app.errors import ApiError, FieldError, ProblemCode, from_validation
 from app.events import open_stream
 from app.job_view import image_url
 from app.negotiation import preferred_wait, wants_picture
-from app.pictures import FOR_A_DAY, FOR_EVER, picture_response
+from app.pictures import FOR_A_DAY, FOR_EVER, kept_by, picture_response
 from app.reference import ALWAYS, ANIMATION, EVENTS, LOCATION, METRICS, NOT_MODIFIED, PICTURE, PICTURE_HEADERS, problems
 from app.service import job_not_found
 from app.state import State
@@ -230,7 +230,7 @@ async def get_image(
     if picture is None:
         state.metrics.picture(hit=False)
         raise _image_not_found(name)
-    return picture_response(request, picture, FOR_EVER)
+    return picture_response(request, picture, kept_by(state.settings, FOR_EVER))
 
 
 @router.get(
@@ -270,7 +270,8 @@ async def get_flower(
     revision = await state.service.served_revision()
     address = ImageAddress(revision, seed, query.steps, query.sampler, after=after or 0, kind=query.kind or "")
     picture = await state.service.flower(address, state.settings.wait_limit)
-    return picture_response(request, picture, FOR_A_DAY, {"Content-Location": image_url(address.name)})
+    cache_control = kept_by(state.settings, FOR_A_DAY)
+    return picture_response(request, picture, cache_control, {"Content-Location": image_url(address.name)})
 
 
 @router.get(
@@ -312,7 +313,7 @@ async def get_morph(
     state = _state(request)
     wish = GenerationRequest(query.steps, seed, query.frames, query.sampler, toward, kind=query.kind)
     animation = await state.service.morph(await state.service.served_revision(), wish, state.settings.wait_limit)
-    return picture_response(request, animation, FOR_A_DAY)
+    return picture_response(request, animation, kept_by(state.settings, FOR_A_DAY))
 
 
 @router.get(

@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         return url
 
     @property
+    def images_are_public(self) -> bool:
+        """Whether images, flowers and morphs are for everybody: all is without keys, and they may be with them."""
+        return self.public_images or not self.api_keys
+
+    @property
     def store_location(self) -> str:
         """Where the images are, the default resolved."""
         return self.store if self.store is not None else str(self.home / "images")
