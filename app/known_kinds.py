@@ -31,10 +31,15 @@ class KnownKinds:
 
         As long as no worker has told what it serves, nobody can say: it is then the worker that refuses the job.
         """
-        if kind is None or (kinds := await self._known()) is None or kind in kinds:
+        if kind is None or await self.may_know(kind):
             return
-        complaint = FieldError("kind", _words(kind, kinds))
+        complaint = FieldError("kind", _words(kind, self._kinds))
         raise ApiError(ProblemCode.INVALID_REQUEST, f"{complaint.field}: {complaint.message}.", errors=[complaint])
+
+    async def may_know(self, kind: str) -> bool:
+        """Whether the bundle knows a kind; also while nobody can say."""
+        kinds = await self._known()
+        return kinds is None or kind in kinds
 
     async def _known(self) -> tuple[str, ...] | None:
         load = await self._meter.look()

@@ -246,14 +246,15 @@ class FlowerService:
     async def image_again(self, address: ImageAddress, wait_seconds: float) -> bytes | None:
         """The PNG at an exact address, computed again if it is not kept any more; None if another bundle is served.
 
-        None, too, for a frame of a morph, which is made again with all of it. Raises what `flower` raises.
+        None, too, for a frame of a morph, which is made again with all of it, and for a kind that the bundle does not
+        know. Raises what `flower` raises.
         """
-        if address.form != "png":
+        if address.form != "png" or address.part:
             return None
         load = await self._meter.look()
         if load.revision != address.revision:
             load = await self._meter.look(max_age=_AGE_OF_A_REVISION)
-        if load.revision != address.revision:
+        if load.revision != address.revision or (address.kind and not await self._kinds.may_know(address.kind)):
             return None
         return await self.flower(address, wait_seconds)
 

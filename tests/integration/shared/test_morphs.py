@@ -102,6 +102,20 @@ def test_a_morph_is_one_job_however_many_ask(api: httpx.Client, start_light_work
     assert api.get(str(first.url)).content == first.content
 
 
+@pytest.mark.parametrize("middle", ["1to2at1of2-20", "1to2at1of2-20-multistep", "1to2at1of2-20-after3", "1-20-of-dahlia"])
+def test_there_is_no_image_at_an_address_that_no_job_tells(
+    api: httpx.Client, start_light_worker: StartWorker, middle: str
+) -> None:
+    start_light_worker()
+    exact = api.get("/flowers/1.png").raise_for_status().headers["content-location"]
+    assert exact == f"/images/{REVISION}-1-20.png"
+    before = jobs(api)
+    # Frames of a morph are WebP, and the bundle knows no kinds. What is there is kept for ever, so it has to be that.
+    answer = api.get(f"/images/{REVISION}-{middle}.png")
+    assert (answer.status_code, answer.json()["code"]) == (404, "image-not-found"), answer.text
+    assert jobs(api) == before
+
+
 def test_what_was_lost_is_made_again(api: httpx.Client, start_light_worker: StartWorker, store_folder: Path) -> None:
     start_light_worker()
     addresses = {"/morphs/3-4.webp?frames=3&steps=2": ".webp", "/flowers/3.png?steps=2": ".png"}
