@@ -51,6 +51,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._deadline: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._untaken = 0
+        """Bytes that waited for the client when patience with it began anew."""
         self._head_bytes: int | None = None
         """Of a head that has begun and not ended, what came after the piece in which it began; None without one."""
         self._is_between = False
@@ -113,13 +115,24 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._patience is None:
-            self._patience = self.loop.call_later(READ_SECONDS, self.transport.abort)
+            self._be_patient()
 
     def resume_writing(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
         super().resume_writing()
+
+    def see_whether_it_reads(self) -> None:
+        """Lets a client go that has taken nothing since patience with it began; else that begins anew."""
+        if self.transport.get_write_buffer_size() < self._untaken:
+            self._be_patient()
+        else:
+            self.transport.abort()
+
+    def _be_patient(self) -> None:
+        self._untaken = self.transport.get_write_buffer_size()
+        self._patience = self.loop.call_later(READ_SECONDS, self.see_whether_it_reads)
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn while it handles the error of a request that is no HTTP."""

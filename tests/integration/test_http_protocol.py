@@ -47,9 +47,9 @@ class Endless:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
+async def serving(app: ASGIApp, protocol: type[GuardedProtocol] = GuardedProtocol) -> AsyncIterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, http=GuardedProtocol, log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, lifespan="off"))
     task = asyncio.create_task(server.serve([listener]))
     try:
         yield listener.getsockname()
@@ -117,6 +117,39 @@ def test_who_reads_slowly_but_steadily_is_not(monkeypatch: pytest.MonkeyPatch) -
             assert not app.ended.is_set()
             writer.close()
             await asyncio.wait_for(app.ended.wait(), 30)
+
+    asyncio.run(scenario())
+
+
+def test_who_takes_a_little_of_a_large_answer_at_a_time_is_not() -> None:
+    connections: list[GuardedProtocol] = []
+
+    class Known(GuardedProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            connections.append(self)
+            super().connection_made(transport)
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(2**25)})
+
+    async def scenario() -> None:
+        async with serving(large, Known) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readline()
+            [connection] = connections
+            transport = connection.transport
+            for _ in range(4):
+                waiting = transport.get_write_buffer_size()
+                while transport.get_write_buffer_size() >= waiting:
+                    assert await reader.read(2**16)
+                assert waiting > 2**24  # it was one piece, of which hardly anything has been taken
+                connection.see_whether_it_reads()  # as after each READ_SECONDS
+                assert not transport.is_closing()
+            connection.see_whether_it_reads()
+            assert transport.is_closing()
+            writer.close()
 
     asyncio.run(scenario())
 

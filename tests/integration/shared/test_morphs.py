@@ -102,7 +102,9 @@ def test_a_morph_is_one_job_however_many_ask(api: httpx.Client, start_light_work
     assert api.get(str(first.url)).content == first.content
 
 
-@pytest.mark.parametrize("middle", ["1to2at1of2-20", "1to2at1of2-20-multistep", "1to2at1of2-20-after3", "1-20-of-dahlia"])
+@pytest.mark.parametrize(
+    "middle", ["1to2at1of2-20", "1to2at1of2-20-multistep", "1to2at1of2-20-after3", "1-20-of-dahlia"]
+)
 def test_there_is_no_image_at_an_address_that_no_job_tells(
     api: httpx.Client, start_light_worker: StartWorker, middle: str
 ) -> None:
