@@ -7,12 +7,13 @@ committed in the workshop's, which never waits for Redis; the thread of the Leas
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -66,7 +67,7 @@ class OpenWorkshop:
 
 
 class BatchWorker(BaseWorker):
-    """See the head of this file. `exit_code` says how it ended: 0 in order, 70 with a broken engine."""
+    """See the head of this file. `exit_code` says how it ended: 0 in order, 70 by what it cannot help."""
 
     queue_class = GenerationQueue
     job_class = GenerationJob
@@ -158,8 +159,8 @@ class BatchWorker(BaseWorker):
                 # The queue may be back this very moment, or we be started because it is.
                 self._trouble.distrust_leases()
                 break
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("the queue does not answer (%s); trying again", error)
+            except redis.RedisError as error:
+                log.warning("the queue does not do what it is asked (%s); trying again", error)
                 time.sleep(PAUSE_SECONDS)
         self._keeper.start()
         self.workshop.start()
@@ -208,8 +209,21 @@ class BatchWorker(BaseWorker):
         return self._settings.lease_seconds
 
     def check_for_suspension(self, burst: bool) -> None:
+        """As RQ's, but who waits to be resumed is not taken for hung, and a Redis that is away ends no worker."""
+        state_before = None
         try:
-            super().check_for_suspension(burst)
+            while not self._stop_requested and rq_internals.is_suspended(self):
+                self._keeper.pulse()
+                if burst:
+                    log.info("suspended: a worker that is to end when there is no job left ends now")
+                    raise StopRequested
+                if state_before is None:
+                    log.info("suspended; `rq resume` lets it go on")
+                    state_before = self.get_state()
+                    self.set_state(WorkerStatus.SUSPENDED)
+                time.sleep(1)
+            if state_before is not None:
+                self.set_state(state_before)
         except redis.RedisError as error:
             self._trouble.note(error)
 
@@ -242,6 +256,10 @@ class BatchWorker(BaseWorker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """Waits for a job, looking up each second whether to stop; None when stopped, or idle with `timeout` None."""
+        with self._faults_counted():
+            return self._wait_for_job(timeout, max_idle_time)
+
+    def _wait_for_job(self, timeout: int | None, max_idle_time: int | None) -> tuple[Job, Queue] | None:
         idle_since = time.monotonic()
         settled = False
         while not self._stop_requested:
@@ -262,7 +280,7 @@ class BatchWorker(BaseWorker):
                     if jobs := rq_internals.fetch_taken(self, self._queue, [as_text(job_id)]):
                         return jobs[0], self._queue
                     continue
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except redis.RedisError as error:  # also a queue that is full, or a replica by now
                 self._trouble.note(error)
                 time.sleep(PAUSE_SECONDS)
                 continue
@@ -290,17 +308,29 @@ class BatchWorker(BaseWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Runs this job and all that come meanwhile, until none is left or the worker has to stop."""
         self._jobs.open()
+        with self._faults_counted():
+            try:
+                self._jobs.begin([cast(GenerationJob, job)])
+                while self._jobs:
+                    self._turn()
+            except EngineError as error:
+                log.critical("%s The jobs go back to the queue, and this worker ends.", error)
+                self.exit_code = BROKEN_EXIT_CODE
+                self._jobs.give_back(self._jobs.leases)
+                raise StopRequested from error
+            finally:
+                self._jobs.look_for_others()
+
+    @contextlib.contextmanager
+    def _faults_counted(self) -> Iterator[None]:
+        """RQ ends its loop at any exception as if it had been asked to: the exit code has to tell them apart."""
         try:
-            self._jobs.begin([cast(GenerationJob, job)])
-            while self._jobs:
-                self._turn()
-        except EngineError as error:
-            log.critical("%s The jobs go back to the queue, and this worker ends.", error)
+            yield
+        except StopRequested:
+            raise
+        except Exception:
             self.exit_code = BROKEN_EXIT_CODE
-            self._jobs.give_back(self._jobs.leases)
-            raise StopRequested from error
-        finally:
-            self._jobs.look_for_others()
+            raise
 
     def _turn(self) -> None:
         """All the bookkeeping that there is to do now, beside the ticks; then waits a little for more."""

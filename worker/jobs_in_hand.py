@@ -31,12 +31,15 @@ _TAKEN_AT_ONCE: Final = 32
 _ROOM_SECONDS: Final = 5.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class _Held:
-    """A job in the workshop, and when its time is over (`time.monotonic`)."""
+    """A job in the workshop, and when its time is over."""
 
     lease: Lease
     deadline: float
+    """By `time.monotonic`; put off while the job waits for a slot."""
+    seen_at: float
+    """When that was last done."""
 
 
 class JobsInHand:
@@ -139,7 +142,8 @@ class JobsInHand:
             if (lapsed := self._held.get(lease.job_id)) is not None:  # and we are who took the job over
                 self.let_go(lapsed.lease)
             timeout = lease.job.timeout if lease.job.timeout and lease.job.timeout > 0 else math.inf
-            self._held[lease.job_id] = _Held(lease, time.monotonic() + timeout)
+            moment = time.monotonic()
+            self._held[lease.job_id] = _Held(lease, moment + timeout, moment)
             if not lease.job.starts:
                 self._workshop.metrics.begin_job(lease.job_id, lease.job.created_at.timestamp())
             try:
@@ -212,8 +216,13 @@ class JobsInHand:
                 log.warning("job %s failed: %s: %s", job_id, code, detail, extra={"code": code} | about(end.lease.job))
 
     def end_late_ones(self) -> None:
-        """Fails the jobs whose time is over."""
+        """Fails the jobs whose time is over, in which waiting for a slot is not counted: a crowd is nobody's fault."""
         moment = time.monotonic()
+        waiting = self._workshop.waiting_for_slots()
+        for job_id, held in self._held.items():
+            if job_id in waiting:
+                held.deadline += moment - held.seen_at
+            held.seen_at = moment
         for held in [held for held in self._held.values() if moment > held.deadline]:
             detail = f"The job was not done within its {held.lease.job.timeout:.0f} s."
             self._end(held.lease, FailureReason("deadline-exceeded", detail))

@@ -24,6 +24,7 @@ class QueueTrouble:
         self._beat_seconds = beat_seconds
         self._pause_until = 0.0
         self._trust_leases_at = 0.0
+        self._told_until = 0.0
 
     @property
     def is_recent(self) -> bool:
@@ -45,9 +46,11 @@ class QueueTrouble:
 
     def note(self, error: redis.RedisError) -> None:
         """The queue failed: wait a little before asking again, longer before taking jobs for abandoned."""
-        self._pause_until = time.monotonic() + PAUSE_SECONDS
-        if self.trusts_leases:
+        moment = time.monotonic()
+        self._pause_until = moment + PAUSE_SECONDS
+        if moment >= self._told_until:
             log.warning("trouble with the queue: %s", error)
+        self._told_until = moment + 2 * self._beat_seconds  # one line for what goes on
         self.distrust_leases()
 
     def distrust_leases(self) -> None:

@@ -97,6 +97,15 @@ class Scheduler:
         return tuple(self._shares)
 
     @property
+    def waiting_jobs(self) -> set[str]:
+        """Jobs none of whose images has a slot."""
+        return {
+            job_id
+            for job_id, share in self._shares.items()
+            if all(trajectory.slot is None for trajectory in share.trajectories)
+        }
+
+    @property
     def trajectories(self) -> tuple[Trajectory, ...]:
         """All that are not finished or canceled; each image is here once, however many jobs want it."""
         return tuple(self._trajectories.values())

@@ -152,6 +152,11 @@ class Workshop:
             order = self._book.orders.get(job_id)
             return 0 if order is None else self._remaining(job_id, order)
 
+    def waiting_for_slots(self) -> set[str]:
+        """Jobs with images to compute, none of which has a slot."""
+        with self._changed:
+            return self._scheduler.waiting_jobs
+
     def progress(self) -> dict[str, Progress]:
         """How far each job is."""
         with self._changed:

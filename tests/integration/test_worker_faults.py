@@ -5,8 +5,10 @@ The workers are tests/light_worker.py, which hold their ticks while a file exist
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import redis
 from PIL import Image
 from rq.job import Job
 from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.suspension import resume, suspend
+from rq.utils import utcparse
 
 from tests.integration.conftest import StartWorker
 from tests.light_worker import REVISION, light_image
@@ -333,6 +337,50 @@ def test_a_worker_waits_out_a_queue_that_is_away(
     assert worker.stop() == 0
 
 
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        (("CONFIG SET", "maxmemory", "1"), ("CONFIG SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["is full", "is a replica"],
+)
+def test_an_idle_worker_waits_out_a_queue_that_refuses_to_write(
+    light: Light, jobs: Jobs, client: redis.Redis, fault: Sequence[str], remedy: Sequence[str]
+) -> None:
+    worker = light.start()
+    jobs.finish([jobs.post(1, 1)])
+    client.execute_command(*fault)
+    poll(lambda: "trouble with the queue" in worker.tail() or not worker.is_running, "it notices")
+    client.execute_command(*remedy)
+    assert worker.is_running, worker.tail()
+    jobs.finish([jobs.post(1, 2)])
+    assert worker.stop() == 0
+
+
+def test_a_worker_that_meets_what_nobody_foresaw_does_not_end_as_if_in_order(light: Light, client: redis.Redis) -> None:
+    worker = light.start()
+    client.lpush(QUEUE_KEY, b"\xff")  # which is the id of no job that was ever made
+    assert worker.wait() == 70, worker.tail()
+
+
+def test_a_suspended_worker_is_not_taken_for_hung(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    worker = light.start(stall_seconds=0.5, lease_seconds=2)
+    [key] = client.smembers("rq:workers")
+
+    def beat() -> dt.datetime:
+        return utcparse(client.hget(key, "last_heartbeat").decode())
+
+    suspend(client)
+    poll(lambda: client.hget(key, "state") == b"suspended", "it is suspended")
+    long_after = beat() + dt.timedelta(seconds=0.5 + 2 * 2 + 1)  # by then one that hangs has ended itself
+    poll(lambda: not worker.is_running or beat() > long_after, "it beats on", 30)
+    assert worker.is_running, worker.tail()
+    resume(client)
+    jobs.finish([jobs.post(1, 1)])
+    assert worker.stop() == 0
+
+
 def test_a_job_stranded_before_its_start_goes_back_with_no_retry_spent(
     light: Light, jobs: Jobs, client: redis.Redis
 ) -> None:
@@ -414,3 +462,18 @@ def test_a_job_past_its_deadline_fails(light: Light, jobs: Jobs, client: redis.R
     jobs.until(late, "failed")
     assert jobs.failure(late).code == "deadline-exceeded"
     jobs.finish([jobs.post(1, 1)])
+
+
+def test_waiting_for_a_slot_is_not_counted(light: Light, jobs: Jobs, client: redis.Redis) -> None:
+    light.hold()
+    worker = light.start(slots=1)
+    [first] = begin(jobs, [(20, 1, 1)])
+    request = GenerationRequest(20, 2)
+    options = enqueue_options(request) | {"job_timeout": 1}
+    patient = jobs.queue.enqueue(JOB_FUNCTION, kwargs=request.to_kwargs(), **options)
+    jobs.until(patient, "started")
+    long_after = time.monotonic() + 1.5
+    poll(lambda: time.monotonic() > long_after, "its time would be over")
+    light.release()
+    jobs.finish([first, patient])
+    assert worker.stop() == 0

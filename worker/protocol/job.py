@@ -25,10 +25,10 @@ FAILURE_TTL: Final = 7 * 24 * 3600
 
 
 def job_timeout(request: GenerationRequest) -> int:
-    """The deadline of a job in seconds, counted from its start in a worker.
+    """How long a job may take in a worker, in seconds, not counting the time in which it waits there for a slot.
 
     Five minutes and half a second an image-step: some thirty times what two CPU cores need, so it strikes only at
-    what is stuck or hopelessly crowded.
+    what is stuck or hopelessly slow.
     """
     return 300 + math.ceil(0.5 * request.image_steps)
 
