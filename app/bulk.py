@@ -13,7 +13,7 @@ from app.bulk_folder import BulkFolder
 from app.client import AsyncClient, ClientError, JobFailedError
 from app.command_error import CommandError
 from app.schemas import Job
-from worker.protocol import MAX_COUNT, ImageAddress, SamplerName
+from worker.protocol import MAX_COUNT, ImageAddress, ProtocolError, SamplerName, check_kind
 
 JOBS_AT_ONCE: Final = 6
 """Enough to keep several workers busy while images are fetched, few enough to leave room in the queue for others."""
@@ -35,10 +35,18 @@ class Wish:
 
 
 async def addresses_of(client: AsyncClient, wish: Wish) -> list[ImageAddress]:
-    """Where the images are, or will be, by the bundle that the server has now. Raises ClientError."""
+    """Where the images are, or will be, by the bundle that the server has now.
+
+    Raises:
+        CommandError: no kind can have that name. Or ClientError.
+    """
+    try:
+        kind = check_kind(wish.kind) if wish.kind else ""
+    except ProtocolError as error:
+        raise CommandError(f"--kind {error.reason}.") from error
     revision = (await client.model()).revision
     seeds = range(wish.seed, wish.seed + wish.count)
-    return [ImageAddress(revision, seed, wish.steps, wish.sampler, kind=wish.kind or "") for seed in seeds]
+    return [ImageAddress(revision, seed, wish.steps, wish.sampler, kind=kind) for seed in seeds]
 
 
 async def fill(

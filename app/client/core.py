@@ -39,14 +39,15 @@ _LONGEST_PAUSE: Final = 5.0
 _FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 0.5
 _BUSY: Final = (429, 503)
+_BAD_GATEWAY: Final = (502, 504)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retries:
     """For how long to try again, in seconds; 0 is not at all.
 
-    `busy`: a server that answers 429 or 503. `outage`: one that does not answer. `restart`: one that is away while a
-    job is waited for or watched, which goes on meanwhile.
+    `busy`: a server that answers 429 or 503. `outage`: one that does not answer, or for which a proxy answers 502 or
+    504. `restart`: one that is away while a job is waited for or watched, which goes on meanwhile.
     """
 
     busy: float = 60.0
@@ -212,12 +213,15 @@ class Core:
         headers = {"Accept": "text/event-stream"}
         return Call("GET", f"{_job_path(job_id)}/events", headers=headers | _last(last_event_id))
 
-    def check_stream(self, call: Call, status: int, headers: Mapping[str, str], content: bytes) -> None:
-        """Raises ClientError unless a stream of events begins."""
+    def stream_begins(self, call: Call, status: int, headers: Mapping[str, str], content: bytes) -> bool:
+        """Whether a stream of events begins; False while the server is away. Raises ClientError for other answers."""
         answer = Answer(status, headers, content)
+        if status == 503 or _is_proxys_own(answer):
+            return False
         self._check(call, answer)
         if not headers.get("content-type", "").startswith("text/event-stream"):
             raise self._foreign(call, answer)
+        return True
 
     def lost(self, reason: str) -> UnreachableError:
         """The error for a server that does not answer."""
@@ -252,10 +256,9 @@ class Core:
     def _check(self, call: Call, answer: Answer) -> None:
         if 200 <= answer.status < 300:
             return
-        try:
-            problem = Problem.model_validate_json(answer.content)
-        except ValidationError:
-            raise self._foreign(call, answer) from None
+        problem = _problem(answer)
+        if problem is None:
+            raise self._foreign(call, answer)
         raise error_of(problem, answer.status, retry_after(answer.headers))
 
     def _foreign(self, call: Call, answer: Answer) -> ClientError:
@@ -268,7 +271,7 @@ class Core:
         began = time.monotonic()
         for attempts, pause in enumerate(backoff(), start=1):
             answer = yield call
-            if isinstance(answer, Answer):
+            if isinstance(answer, Answer) and not _is_proxys_own(answer):
                 if answer.status not in _BUSY:
                     return answer, attempts
                 asked = retry_after(answer.headers)
@@ -295,6 +298,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds of `Retry-After`; None if there is none, or a date."""
     text = headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _problem(answer: Answer) -> Problem | None:
+    try:
+        return Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return None
+
+
+def _is_proxys_own(answer: Answer) -> bool:
+    """Whether a proxy tells that the server is away, as in a restart; what became of the request is not known."""
+    return answer.status in _BAD_GATEWAY and _problem(answer) is None
 
 
 def _job_path(job_id: str) -> str:

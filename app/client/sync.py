@@ -91,7 +91,7 @@ class Client:
     def events(self, job_id: str, last_event_id: str | None = None) -> Iterator[JobEvent]:
         """The job as it happens, until it has ended. A stream that breaks off is taken up where it was."""
         decoder = EventDecoder(last_event_id)
-        silent_since = time.monotonic()
+        lost_since: float | None = None
         while True:
             call = self._core.watch_call(job_id, decoder.last_event_id)
             decoder.begin()
@@ -100,18 +100,21 @@ class Client:
                 with self._http.stream(call.method, call.path, headers=dict(call.headers)) as response:
                     if response.status_code == 204:
                         return
-                    if response.status_code != 503:
-                        content = b"" if response.is_success else response.read()
-                        self._core.check_stream(call, response.status_code, response.headers, content)
+                    content = b"" if response.is_success else response.read()
+                    if self._core.stream_begins(call, response.status_code, response.headers, content):
                         for line in response.iter_lines():
-                            silent_since = time.monotonic()
+                            lost_since = None
                             if (event := decoder.feed(line)) is not None:
                                 yield event
                                 if isinstance(event, Done):
                                     return
+                    else:
+                        reason = f"it answers {response.status_code}"
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__
-            if time.monotonic() - silent_since > self._core.retries.restart:
+            # From the break on: a silence, or an event that is held for long, is no outage yet. A line ends it.
+            lost_since = time.monotonic() if lost_since is None else lost_since
+            if time.monotonic() - lost_since >= self._core.retries.restart:
                 raise self._core.lost(reason)
             time.sleep(decoder.retry_seconds)
 

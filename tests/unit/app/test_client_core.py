@@ -51,10 +51,35 @@ def problem(status: int, code: str, **headers: str) -> Answer:
     return Answer(status, headers, json.dumps(fields).encode())
 
 
-class Played:
-    """An operation with the answers of a script; the last one for ever."""
+def proxys_own(status: int) -> Answer:
+    """What a proxy says for a server that is away."""
+    return Answer(status, {"content-type": "text/html"}, b"<html>Bad Gateway</html>")
 
-    def __init__(self, operation: Operation[Any], *script: Answer | Lost) -> None:
+
+class Clock:
+    """A time that passes only when it is told to; stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("app.client.core.time", clock)
+    return clock
+
+
+class Played:
+    """An operation with the answers of a script; the last one for ever. Its pauses pass on the clock, if any."""
+
+    def __init__(self, operation: Operation[Any], *script: Answer | Lost, clock: Clock | None = None) -> None:
         self.calls: list[Call] = []
         self.pauses: list[float] = []
         answers = list(script)
@@ -64,6 +89,8 @@ class Played:
                 step = operation.send(answer)
                 if isinstance(step, Pause):
                     self.pauses.append(step.seconds)
+                    if clock is not None:
+                        clock.sleep(step.seconds)
                     answer = None
                 else:
                     self.calls.append(step)
@@ -139,11 +166,51 @@ def test_an_outage_is_waited_out_for_a_while() -> None:
         Played(core(outage=0).job("1"), Lost("refused"))
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxys_word_that_the_server_is_away_is_an_outage(status: int, clock: Clock) -> None:
+    away = proxys_own(status)
+    played = Played(generate(core()), away, away, Lost("reset"), away, job_answer(202), clock=clock)
+    assert played.result.id == "1-5"
+    assert len({call.headers["Idempotency-Key"] for call in played.calls}) == 1
+    assert played.pauses == sorted(played.pauses)
+    assert 0.7 < sum(played.pauses) < 2
+    with pytest.raises(NotBouquetError, match=f"answers {status}") as told:
+        Played(generate(core(outage=0)), away, job_answer(202), clock=clock)
+    assert told.value.status == status
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_it_is_waited_out_as_long_as_a_server_that_does_not_answer(status: int, clock: Clock) -> None:
+    began = clock.now
+    with pytest.raises(NotBouquetError):
+        Played(core(outage=5, restart=30).job("1-5"), proxys_own(status), clock=clock)
+    assert 2 < clock.now - began <= 5
+
+
+def test_who_waits_for_a_job_outlasts_a_restart_behind_a_proxy(clock: Clock) -> None:
+    job, began = Job.model_validate(JOB), clock.now
+    away = [proxys_own(502)] * 8
+    played = Played(core().wait(job, None, None), *away, job_answer(status="succeeded"), clock=clock)
+    assert played.result.status is JobStatus.SUCCEEDED
+    assert 10 < clock.now - began < 30
+    began = clock.now
+    with pytest.raises(NotBouquetError, match="answers 502"):
+        Played(core().wait(job, None, None), proxys_own(502), clock=clock)
+    assert 20 < clock.now - began <= 31
+
+
+def test_a_problem_is_what_it_says_whatever_its_status() -> None:
+    with pytest.raises(ClientError) as told:
+        Played(core().job("1-5"), problem(502, "internal-error"), job_answer())
+    assert told.value.code == "internal-error"
+
+
 def test_a_job_canceled_by_an_attempt_whose_answer_was_lost_is_canceled() -> None:
     ended = problem(409, "job-ended")
     played = Played(core().cancel("1-5"), Lost("reset"), ended, job_answer(status="canceled"))
     assert played.result.status is JobStatus.CANCELED
     assert [call.method for call in played.calls] == ["DELETE", "DELETE", "GET"]
+    assert Played(core().cancel("1-5"), proxys_own(502), ended, job_answer(status="canceled")).result.id == "1-5"
     with pytest.raises(ConflictError):
         Played(core().cancel("1-5"), ended)
     with pytest.raises(ConflictError):
@@ -170,9 +237,9 @@ def test_a_failed_job_is_an_error_with_its_problem() -> None:
 @pytest.mark.parametrize(
     "answer", [Answer(200, {}, b"<html>"), Answer(502, {}, b"bad gateway"), Answer(200, {}, b"{}")]
 )
-def test_what_is_no_bouquet_is_told(answer: Answer) -> None:
+def test_what_is_no_bouquet_is_told(answer: Answer, clock: Clock) -> None:
     with pytest.raises(NotBouquetError):
-        Played(core().job("1"), answer)
+        Played(core().job("1"), answer, clock=clock)
 
 
 def test_readiness_is_asked_and_not_waited_for() -> None:
