@@ -268,17 +268,20 @@ class Core:
     def _send(self, call: Call, retries: Retries | None = None) -> Operation[tuple[Answer, int]]:
         """The first answer that is not to be waited out, and how many attempts it took."""
         retries = retries or self.retries
-        began = time.monotonic()
+        since, was_away = 0.0, None
         for attempts, pause in enumerate(backoff(), start=1):
             answer = yield call
-            if isinstance(answer, Answer) and not _is_proxys_own(answer):
+            is_away = not isinstance(answer, Answer) or _is_proxys_own(answer)
+            if is_away is not was_away:
+                since, was_away = time.monotonic(), is_away
+            if isinstance(answer, Answer) and not is_away:
                 if answer.status not in _BUSY:
                     return answer, attempts
                 asked = retry_after(answer.headers)
                 pause, limit = (pause if asked is None else asked), retries.busy
             else:
                 limit = retries.outage
-            if time.monotonic() - began + pause > limit:
+            if time.monotonic() - since + pause > limit:
                 if isinstance(answer, Answer):
                     return answer, attempts
                 raise self.lost(answer.reason if answer is not None else "no answer")

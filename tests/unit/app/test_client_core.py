@@ -199,6 +199,24 @@ def test_who_waits_for_a_job_outlasts_a_restart_behind_a_proxy(clock: Clock) -> 
     assert 20 < clock.now - began <= 31
 
 
+def test_an_outage_is_counted_from_when_it_began(clock: Clock) -> None:
+    full = problem(429, "queue-full", **{"retry-after": "50"})
+    # However long the queue was full before, and is again after it.
+    played = Played(generate(core(busy=60, outage=5)), full, Lost("reset"), job_answer(202), clock=clock)
+    assert played.result.id == "1-5"
+    played = Played(generate(core(busy=60, outage=5)), full, Lost("reset"), full, job_answer(202), clock=clock)
+    assert played.result.id == "1-5"
+    with pytest.raises(QueueFullError):
+        Played(generate(core(busy=60, outage=5)), full, full, clock=clock)
+
+
+def test_an_attempt_that_takes_longer_than_an_outage_may_is_made_again(clock: Clock) -> None:
+    operation = generate(core(outage=5))
+    operation.send(None)
+    clock.sleep(60)  # for which nothing came
+    assert isinstance(operation.send(Lost("timed out")), Pause)
+
+
 def test_a_problem_is_what_it_says_whatever_its_status() -> None:
     with pytest.raises(ClientError) as told:
         Played(core().job("1-5"), problem(502, "internal-error"), job_answer())
