@@ -39,8 +39,9 @@ class Sampler:
         self._exact = exact
         self._rows_at_once = _rows_at_once(exact)
         self._as_alone = {1: True}
-        if keras.backend.backend() == "tensorflow":
-            # Constants of the graph: convolutions keep their weights in the layout they like best.
+        if keras.backend.backend() == "tensorflow" and exact:
+            # Constants of the graph: convolutions keep their weights in the layout they like best. TensorFlow never
+            # lets go of a graph's constants, so this is for samplers that live as long as their process.
             arrays = [ops.convert_to_numpy(value) for value in (*self._weights, *self._statistics)]
             split = len(self._weights)
 

@@ -1,12 +1,21 @@
 """A flower is a function of (bundle, seed, steps, sampler): bit for bit, whatever shares its batch."""
 
+import ctypes
+import dataclasses
+import gc
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from keras import ops
 
 from model.backend import compile_function
 from model.bundle import load_bundle
+from model.config import NetworkConfig
 from model.diffusion import denoise, mix
+from model.network import build_network
 from model.noise import starting_noise
 from model.sampling import Sampler
 from model.schedule import Rates
@@ -112,3 +121,24 @@ def test_pixels_are_clipped_and_rounded_to_the_nearest(sampler):
 @pytest.mark.parametrize("steps", [1, 1000])
 def test_the_ends_of_the_range_of_steps(sampler, steps):
     assert sampler.sample([1], steps).shape == (1, 16, 16, 3)
+
+
+def resident() -> int:
+    """Bytes of this process in memory, once all that can be given back has been."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by Linux' /proc and glibc")
+def test_samplers_that_come_and_go_leave_no_weights_behind(sampler):
+    """As in a training, which has two for each epoch."""
+    network_config = NetworkConfig(widths=(32, 64, 96, 640), block_depth=1)
+    network = build_network(network_config, 16, "float32", seed=None)
+    bundle = dataclasses.replace(sampler.bundle, network_config=network_config, network=network)
+    size = 4 * network.count_params()
+    Sampler(bundle, exact=False).sample([7], 1)
+    before = resident()
+    for _ in range(3):
+        Sampler(bundle, exact=False).sample([7], 1)
+    assert resident() - before < 2 * size
