@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import redis
-from redis.client import Pipeline
+from redis.client import Pipeline, PubSub, PubSubWorkerThread
 from rq.command import parse_payload
 from rq.exceptions import StopRequested
 from rq.job import Job
@@ -289,6 +289,14 @@ class BatchWorker(BaseWorker):
         return None
 
     # --- RQ's hooks: commands, in the thread of the subscription ---
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
+        """As RQ's, which tries again where a connection fails; but at a timeout it would never listen again."""
+        if not isinstance(exc, redis.TimeoutError):
+            super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
+            return
+        log.warning("commands cannot be heard (%s); trying again", exc)
+        time.sleep(PAUSE_SECONDS)
 
     def handle_payload(self, message: dict[str, Any]) -> None:
         """Passes `stop-job` and `stop-execution` on to the main thread; leaves `shutdown` to RQ."""
