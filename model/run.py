@@ -394,8 +394,9 @@ class Run:
                 before = json.loads(path.read_text())
                 # Options that there were not yet when the run was begun are as by default.
                 options_before = _by_name(TrainConfig.from_json(before["options"]).to_json())
-            except ValueError as error:
-                raise RunError(f"{path}: damaged ({error}); give another --out to begin anew") from error
+            except (ValueError, TypeError, KeyError) as error:
+                detail = f"damaged, or of another version of Bouquet ({error}); give another --out to begin anew"
+                raise RunError(f"{path}: {detail}") from error
             changed = [name for name in options if options_before[name] != options[name]]
             refused = [name for name in changed if not {name, name.partition(".")[0]} & CHANGEABLE]
             if before["data_sha256"] != self._fingerprint:

@@ -79,6 +79,17 @@ def test_a_run_begun_before_there_were_these_options_goes_on(tmp_path):
     assert train(tmp_path)[1]
 
 
+def test_a_run_begun_by_a_newer_version_is_told(tmp_path):
+    assert not train(tmp_path, stop_after=2)[1]
+    path = tmp_path / "options.json"
+    document = json.loads(path.read_text())
+    later = [document | {"options": document["options"] | {"of_next_year": 1}}, {"settings": document["options"]}]
+    for changed in later:
+        path.write_text(json.dumps(changed))
+        with pytest.raises(RunError, match=r"options.json: damaged, or of another version of Bouquet"):
+            train(tmp_path)
+
+
 def test_how_multisteps_are_spread_may_change_on_the_way(tmp_path):
     """It trains nothing, as guidance does; where the steps of ``ddim`` lie is how the network is trained, too."""
     assert not train(tmp_path, stop_after=2)[1]
