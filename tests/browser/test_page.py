@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from tests.browser.conftest import Visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Page, Route
 
 KIND = ", kind 0"  # all flowers of this service are of one kind
 GROWN = ".flower:not(.waiting) .picture img"
@@ -107,6 +108,86 @@ def test_the_gallery_outlives_a_reload(visit: Visit, page: Page) -> None:
     page.get_by_text("Nothing has bloomed here yet.").wait_for()
 
 
+def answer_with(route: Route, status: int, code: str, title: str, retry_after: str | None = None) -> None:
+    """A Problem in place of the answer."""
+    problem = {"title": title, "detail": "So it is.", "code": code, "status": status}
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    route.fulfill(status=status, headers=headers, content_type="application/problem+json", body=json.dumps(problem))
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "flower-pending"), (429, "queue-full")])
+def test_a_picture_that_is_being_made_again_is_waited_for(visit: Visit, page: Page, status: int, code: str) -> None:
+    make_and_wait(page, seed=1800, steps=3, count=2)
+    page.add_init_script("""
+        window.files = new Set();
+        const {createObjectURL: make, revokeObjectURL: end} = URL;
+        URL.createObjectURL = (file) => { const address = make(file); window.files.add(address); return address; };
+        URL.revokeObjectURL = (address) => { window.files.delete(address); end(address); };
+    """)
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.resource_type)
+        answer_with(route, status, code, "Not yet", retry_after="1")
+
+    page.route("**/images/*-1800-*", refuse)
+    page.reload()
+    page.get_by_role("button", name=f"Enlarge Seed 1801{KIND}", exact=True).wait_for()
+    tile = page.get_by_role("button", name=f"Seed 1800{KIND}, growing again", exact=True)
+    tile.wait_for()
+    with page.expect_response("**/images/*-1800-*"):  # it is asked for more than once
+        pass
+    assert tile.is_visible()
+    assert asked[:2] == ["image", "fetch"]
+    page.unroute("**/images/*-1800-*")
+    page.get_by_role("button", name=f"Enlarge Seed 1800{KIND}", exact=True).wait_for()
+    image = page.locator(GROWN).first
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 16
+    assert page.evaluate("window.files.size") == 0
+    open_flower(page, 1800)
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("dialog").get_by_role("heading").inner_text() == f"Seed 1801{KIND}"
+
+
+def test_a_picture_that_cannot_come_now_may_be_tried_again(page: Page) -> None:
+    make_and_wait(page, seed=1810, steps=3, count=1)
+    page.route("**/images/**", lambda route: route.abort())
+    page.reload()
+    tile = page.get_by_role("button", name=f"Seed 1810{KIND}: The server cannot be reached. Try again.", exact=True)
+    tile.wait_for()
+    assert tile.inner_text() == "The server cannot be reached. Try again."
+    page.unroute("**/images/**")
+    page.route("**/images/**", lambda route: answer_with(route, 401, "unauthorized", "A key is needed"))
+    tile.click()
+    tile = page.get_by_role("button", name=f"Seed 1810{KIND}: A key is needed. Try again.", exact=True)
+    tile.focus()
+    page.unroute("**/images/**")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name=f"Enlarge Seed 1810{KIND}", exact=True).wait_for()
+    assert page.evaluate("document.activeElement.ariaLabel") == f"Enlarge Seed 1810{KIND}"
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").wait_for()
+
+
+def test_a_file_that_is_no_picture_is_told_and_not_asked_for_without_end(page: Page) -> None:
+    make_and_wait(page, seed=1820, steps=3, count=1)
+    page.route("**/images/**", lambda route: route.fulfill(content_type="image/png", body="no flower"))
+    page.reload()
+    page.get_by_text("The picture cannot be shown. Try again.").wait_for()
+
+
+def test_a_flower_of_another_bundle_is_gone(page: Page) -> None:
+    make_and_wait(page, seed=1830, steps=3, count=1)
+    page.evaluate("""localStorage.setItem("bouquet.beds",
+        localStorage.getItem("bouquet.beds").replaceAll(/images.[0-9a-f]{12}/g, "images/000000000000"))""")
+    page.reload()
+    words = "No longer kept. Make it again with its seed."
+    tile = page.get_by_role("button", name=f"Seed 1830{KIND}: {words}", exact=True)
+    tile.wait_for()
+    assert tile.inner_text() == words
+    assert tile.is_disabled()
+
+
 def test_a_job_that_was_left_is_followed_again(page: Page) -> None:
     make(page, seed=900, steps=400, count=4)
     page.get_by_role("progressbar").wait_for()
@@ -142,6 +223,23 @@ def test_more_like_this_are_the_neighbours(page: Page) -> None:
     page.get_by_role("button", name=f"Enlarge Seed 504{KIND}", exact=True).wait_for()
     names = page.locator(".flower .name").all_inner_texts()
     assert names == [f"{seed}{KIND}" for seed in (*range(496, 505), 500)]
+
+
+def test_the_arrow_keys_lead_past_a_flower_that_is_in_two_beds(page: Page) -> None:
+    make_and_wait(page, seed=540, steps=3, count=1)
+    make_and_wait(page, seed=530, steps=3, count=1)
+    page.get_by_role("button", name="More like Seed 530").click()
+    open_flower(page, 534)
+    heading = page.get_by_role("dialog").get_by_role("heading")
+    met = []
+    while page.locator("#viewer-next").is_visible():
+        page.keyboard.press("ArrowRight")
+        met.append(heading.inner_text())
+        assert len(met) < 10, met
+    assert met == [f"Seed 530{KIND}", f"Seed 540{KIND}"]
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert heading.inner_text() == f"Seed 534{KIND}"
 
 
 def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
@@ -267,6 +365,14 @@ def test_no_rule_of_the_policy_is_broken_and_nobody_else_is_asked(visit: Visit, 
     assert page.evaluate("window.broken") is None
     assert "Content Security Policy" in " ".join(visit.faults)
     visit.faults.clear()
+
+
+def test_the_reference_tells_pictures_from_animations(visit: Visit) -> None:
+    page = visit.go("/docs")
+    for path, kinds in {"/flowers/{seed}.png": "PNG", "/morphs/{seed}-{toward}.webp": "WebP"}.items():
+        route = page.locator("details").filter(has=page.locator("summary code", has_text=re.compile(re.escape(path))))
+        route.locator("summary").click()
+        assert route.get_by_role("row").filter(has_text="200").get_by_role("cell").last.inner_text() == kinds
 
 
 @pytest.mark.parametrize("width", [320, 390])
@@ -433,6 +539,36 @@ def test_a_wish_may_come_with_the_address(visit: Visit) -> None:
     page.get_by_label("Kind").wait_for()
     values = [page.locator(f"#{name}").input_value() for name in ("seed", "steps", "count", "sampler", "kind")]
     assert values == ["7", "33", "2", "multistep", "kind 0"]
+
+
+def test_a_page_that_was_opened_before_the_model_was_there_learns_of_it(visit: Visit, page: Page) -> None:
+    page.clock.install()
+    page.route("**/model", lambda route: route.abort())
+    visit.go("/?seed=1900&steps=3&count=1&kind=kind+0")
+    page.get_by_text("The server cannot be reached").wait_for()
+    page.unroute("**/model")
+    page.route("**/model", lambda route: answer_with(route, 503, "not-ready", "The service is not ready", "1"))
+    page.clock.fast_forward(5000)
+    page.get_by_text("No worker has told its model yet").wait_for()
+    with page.expect_request("**/generate") as sent:
+        page.click("#make")
+    assert sent.value.post_data_json["kind"] == "kind 0"
+    page.unroute("**/model")
+    page.get_by_text("Grown by tiny, 16 × 16 pixels").wait_for()
+    assert page.locator("#kind option").all_inner_texts() == ["Any", "kind 0"]
+    assert page.locator("#kind").input_value() == "kind 0"
+
+
+def test_a_kind_of_the_address_can_be_given_up_before_the_model_is_there(visit: Visit, page: Page) -> None:
+    page.route("**/model", lambda route: answer_with(route, 503, "not-ready", "The service is not ready", "1"))
+    visit.go("/?seed=1910&steps=3&count=1&kind=kind+0")
+    page.get_by_label("Kind").select_option("Any")
+    with page.expect_request("**/generate") as sent:
+        page.click("#make")
+    assert sent.value.post_data_json["kind"] is None
+    page.unroute("**/model")
+    page.get_by_text("Grown by tiny, 16 × 16 pixels").wait_for()
+    assert page.locator("#kind").input_value() == ""
 
 
 @pytest.mark.parametrize(

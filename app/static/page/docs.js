@@ -48,7 +48,7 @@ function shape(name, schema) {
     make("div", { class: "inside" }, values, rows.length ? table(["field", "is", ""], rows) : null, ...examples));
 }
 
-const KINDS = { "image/png": "PNG", "text/event-stream": "server-sent events" };
+const KINDS = { "image/png": "PNG", "image/webp": "WebP", "text/event-stream": "server-sent events" };
 
 function route(path, verb, operation) {
   const parameters = (operation.parameters ?? []).map((parameter) =>

@@ -1,5 +1,6 @@
 // Draws beds of flowers.
 
+import { askAgain, giveUp } from "./again.js";
 import { Bloom } from "./bloom.js";
 import { captionOf, fileOf, inSteps, linkTo, nameOf } from "./flower.js";
 import { remember } from "./growth.js";
@@ -102,13 +103,12 @@ export class Bed {
       picture.append(image);
     }
     image.src = flower.url;
-    image.addEventListener("error", () => {
-      item.classList.add("gone");
-      picture.disabled = true;
-      picture.textContent = "No longer kept. Make it again with its seed.";
-    });
+    image.addEventListener("error", () => this.#fetchAgain(item, image), { once: true });
     flowers.set(item, flower);
-    picture.addEventListener("click", () => this.actions.open(flower));
+    picture.addEventListener("click", () => {
+      if (item.classList.contains("absent")) this.#fetchAgain(item, image);
+      else this.actions.open(flower);
+    });
     const copy = item.querySelector(".copy");
     const download = item.querySelector(".download");
     const more = item.querySelector(".more");
@@ -121,16 +121,60 @@ export class Bed {
     more.setAttribute("aria-label", `More like ${name}`);
     return item;
   }
+
+  // An image that did not come does not tell why; the server does.
+  async #fetchAgain(item, image) {
+    const picture = item.querySelector(".picture");
+    if (picture.ariaDisabled) return;
+    const flower = flowers.get(item);
+    const name = nameOf(flower);
+    const tell = (words) => {
+      picture.textContent = words;
+      picture.setAttribute("aria-label", `${name}: ${words}`);
+    };
+    item.classList.add("absent");
+    picture.ariaDisabled = "true"; // and not really disabled, which would lose the focus
+    picture.setAttribute("aria-label", `${name}, growing again`);
+    picture.replaceChildren(this.blooms.get(flower.seed)?.canvas ?? noise(flower.seed));
+    try {
+      await fill(image, await askAgain(flower.url));
+      item.classList.remove("absent");
+      picture.setAttribute("aria-label", `Enlarge ${name}`);
+      picture.replaceChildren(image);
+    } catch (problem) {
+      if (problem.code === "image-not-found") {
+        item.classList.replace("absent", "gone");
+        picture.disabled = true;
+        tell("No longer kept. Make it again with its seed.");
+      } else {
+        tell(`${problem.title ?? "The picture cannot be shown"}. Try again.`);
+      }
+    }
+    picture.ariaDisabled = null;
+  }
+}
+
+async function fill(image, file) {
+  const address = URL.createObjectURL(file);
+  try {
+    image.loading = "eager"; // it may be out of sight by now, and the file is here
+    image.src = address;
+    await image.decode();
+  } finally {
+    URL.revokeObjectURL(address);
+  }
 }
 
 // The flower so many places after one in the gallery, if there is one.
-export function neighbour({ url }, distance) {
-  const all = [...bedsElement.querySelectorAll(".flower:not(.waiting):not(.gone)")].map((item) => flowers.get(item));
-  const place = all.findIndex((flower) => flower.url === url);
+export function neighbour(flower, distance) {
+  const there = bedsElement.querySelectorAll(".flower:not(.waiting, .absent, .gone)");
+  const all = Array.from(there, (item) => flowers.get(item));
+  const place = all.indexOf(flower); // by itself, since another bed may have its like
   return place < 0 ? undefined : all[place + distance];
 }
 
 export function clearBeds() {
+  giveUp();
   bedsElement.replaceChildren();
   showWhetherEmpty();
 }

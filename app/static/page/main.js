@@ -1,10 +1,11 @@
 // The page: a wish becomes a job, the job a bed of flowers.
 
-import { Problem, cancelJob, makeFlowers, readModel } from "./api.js";
+import { Problem, cancelJob, makeFlowers } from "./api.js";
 import { canMorph } from "./flower.js";
 import { Bed, clearBeds, neighbour } from "./gallery.js";
 import { follow, inWords } from "./job.js";
 import * as memory from "./memory.js";
+import { awaitModel } from "./model.js";
 import { say } from "./news.js";
 import * as picking from "./picking.js";
 import * as viewer from "./viewer.js";
@@ -148,9 +149,12 @@ const { seed, steps, count, sampler, kind } = Object.fromEntries(new URLSearchPa
 // Steps without a sampler are those of DDIM, as in a request to the API.
 writeWish({ seed, steps, count, sampler: sampler ?? (steps && "ddim"), kind });
 
-readModel()
+const tellNoModel = ({ code, title = "The model is not known" }) => {
+  byId("about").textContent = code === "not-ready" ? "No worker has told its model yet" : title;
+};
+awaitModel(tellNoModel)
   .then((model) => {
     offerKinds(model.classes ?? []);
     byId("about").textContent = `Grown by ${model.name}, ${model.image_size} × ${model.image_size} pixels`;
   })
-  .catch(() => { byId("about").textContent = "No worker has told its model yet"; });
+  .catch(tellNoModel);

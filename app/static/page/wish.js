@@ -14,7 +14,7 @@ const helps = Object.fromEntries(
   [...Object.keys(FIELDS), "sampler", "kind"].map((name) => [name, field(`${name}-help`).textContent]),
 );
 
-let awaited; // a kind that was wished for before anybody told which there are
+let areKindsKnown = false; // until then one that is wished for is taken at its word: the server checks it
 
 export class WishError extends Error {}
 
@@ -61,14 +61,19 @@ function clearMarks() {
 
 const offers = (name, wanted) => [...field(name).options].some(({ value }) => value === wanted);
 
-// Lets one of these kinds be chosen; without any there is nothing to choose.
+// Lets one of the model's kinds be chosen; without any there is nothing to choose.
 export function offerKinds(kinds) {
+  areKindsKnown = true;
+  drawKinds(kinds);
+}
+
+function drawKinds(kinds) {
+  const { value: chosen } = field("kind");
   const words = new Intl.Collator("en");
   const choices = [...new Set(kinds)].toSorted(words.compare).map((kind) => new Option(kind, kind));
   field("kind").replaceChildren(new Option("Any", ""), ...choices);
   field("kind-field").hidden = kinds.length === 0;
-  if (offers("kind", awaited)) field("kind").value = awaited;
-  awaited = undefined;
+  if (offers("kind", chosen)) field("kind").value = chosen;
 }
 
 export function writeWish({ seed, steps, count, sampler, kind }) {
@@ -77,8 +82,8 @@ export function writeWish({ seed, steps, count, sampler, kind }) {
     steps ??= ENOUGH_STEPS[sampler];
   }
   if (kind !== undefined) {
+    if (kind && !areKindsKnown) drawKinds([kind]);
     if (offers("kind", kind ?? "")) field("kind").value = kind ?? "";
-    else awaited = kind;
   }
   if (seed !== undefined) field("seed").value = seed ?? "";
   for (const [name, value] of Object.entries({ steps, count })) {
