@@ -63,7 +63,7 @@ class FrontEndMetrics:
             ProcessCollector(registry=self.registry)
         else:
             shown = CollectorRegistry()
-            MultiProcessCollector(shown, str(folder))  # type: ignore[no-untyped-call]
+            shown.register(_CommonFigures(folder))
         self.shown = shown
         """What a scrape is answered with."""
         PlatformCollector(registry=shown)
@@ -126,6 +126,25 @@ class FrontEndMetrics:
     def picture(self, *, hit: bool) -> None:
         """A picture was asked for, and was in the store or not."""
         self._pictures.labels("hit" if hit else "miss").inc()
+
+
+class _CommonFigures(MultiProcessCollector):
+    """As prometheus_client's, which fails at a file that has been made in this moment and holds nothing yet."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        files = [str(path) for path in self._folder.glob("*.db") if _has_begun(path)]
+        return self.merge(files)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _has_begun(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # of a process that has ended
+        return False
 
 
 class Exposition:

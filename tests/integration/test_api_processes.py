@@ -28,7 +28,8 @@ def live(tmp_path: Path) -> Iterator[Serve]:
 
 def figure(url: str, name: str) -> float:
     """A figure as some process of the API tells it: each request comes over a connection of its own."""
-    found = re.search(rf"^{re.escape(name)} (\S+)$", httpx.get(f"{url}/metrics").text, re.MULTILINE)
+    answer = httpx.get(f"{url}/metrics").raise_for_status()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", answer.text, re.MULTILINE)
     return float(found.group(1)) if found else 0.0
 
 
