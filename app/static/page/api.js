@@ -1,5 +1,7 @@
 // Talks to the server. Every error becomes a Problem that a page can show as it is.
 
+import { pause } from "./pause.js";
+
 const PATIENCE = 10; // times that a picture under way is asked for again
 
 export class Problem extends Error {
@@ -35,11 +37,6 @@ async function request(path, options = {}) {
 }
 
 const ask = async (path, options) => (await request(path, options)).json();
-
-const pause = (seconds, signal) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, seconds * 1000);
-  signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
-});
 
 // The file of a picture that may have to be made first. A `signal` that is aborted ends it with an AbortError.
 export async function readPicture(path, signal) {

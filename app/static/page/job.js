@@ -2,17 +2,16 @@
 
 import { readJob } from "./api.js";
 import { canListen, listen } from "./events.js";
+import { pause } from "./pause.js";
 
-const PAUSES = [120, 200, 300, 500, 800, 1000]; // milliseconds
-const PATIENCE = 5000;
+const PAUSES = [0.12, 0.2, 0.3, 0.5, 0.8, 1]; // seconds
+const PATIENCE = 5;
 const MOST_REFUSALS = 2;
 const UNREACHABLE = { title: "The connection was lost" };
 
 const ENDS = new Set(["succeeded", "failed", "canceled"]);
 
 export const hasEnded = (job) => ENDS.has(job.status);
-
-const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // Calls `tell(job)` for each state until the job has ended, and returns the last one; `show(preview)` gets its images as
 // they are predicted so far. A server that does not answer is asked again and again (`tellTrouble` hears of it); a job
@@ -34,17 +33,17 @@ export async function follow(job, { tell, show, tellTrouble }) {
         take(ended);
         break;
       }
-      if (performance.now() - began < PATIENCE && !document.hidden) refusals += 1;
+      if (performance.now() - began < PATIENCE * 1000 && !document.hidden) refusals += 1;
     }
     try {
       take(await readJob(job.id));
     } catch (problem) {
       if (problem.status === 404 || problem.status === 401) throw problem;
       tellTrouble(problem);
-      await sleep(problem.retryAfter ? problem.retryAfter * 1000 : PATIENCE);
+      await pause(problem.retryAfter ?? PATIENCE);
       continue;
     }
-    if (!hasEnded(job)) await sleep(PAUSES[Math.min(turn, PAUSES.length - 1)]);
+    if (!hasEnded(job)) await pause(PAUSES[Math.min(turn, PAUSES.length - 1)]);
   }
   return job;
 }
