@@ -1,4 +1,7 @@
-"""One line in the log and one count for each request, once it is answered. Health and metrics are only counted."""
+"""One count for each request when its answer begins, and one line in the log when it ends.
+
+Health and metrics are only counted.
+"""
 
 from __future__ import annotations
 
@@ -35,47 +38,56 @@ class Access:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status, answered = _CLIENT_GONE, began
+        status: int | None = None
 
         async def watch(message: Message) -> None:
-            nonlocal status, answered
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, answered = message["status"], time.perf_counter()
+                status = message["status"]
+                # Before it is sent: what a client has seen answered is counted, though this process be killed next.
+                self._count(scope, status, time.perf_counter() - began)
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._note(scope, status, answered - began, time.perf_counter() - began)
+            if status is None:
+                status = _CLIENT_GONE
+                self._count(scope, status, None)
+            _log(scope, status, time.perf_counter() - began)
 
-    def _note(self, scope: Scope, status: int, until_answer: float, until_end: float) -> None:
-        state, route = scope.get("state", {}), _template(scope)
-        counts = status != _CLIENT_GONE and "held" not in state
-        self._metrics.answered(route, scope["method"], status, until_answer if counts else None, state.get("problem"))
-        if route in _QUIET or not log.isEnabledFor(logging.INFO):
-            return
-        # Without the query, in which somebody may have put a key; and quoted, so that one request is one line.
-        path = quote(scope["path"], safe="/:@!$&'()*+,;=~-._")
-        fields = {
-            "method": scope["method"],
-            "path": path,
-            "route": route,
-            "status": status,
-            "seconds": round(until_end, 6),
-            "client": (scope.get("client") or ("-",))[0],
-            "request_id": state.get("request_id"),
-            "job_id": state.get("job_id", scope.get("path_params", {}).get("job_id")),
-            "code": state.get("problem"),
-        }
-        log.info(
-            '%s "%s %s" %d in %.1f ms',
-            fields["client"],
-            scope["method"],
-            path,
-            status,
-            1000 * until_end,
-            extra={name: value for name, value in fields.items() if value is not None},
-        )
+    def _count(self, scope: Scope, status: int, until_answer: float | None) -> None:
+        state = scope.get("state", {})
+        seconds = None if "held" in state else until_answer
+        self._metrics.answered(_template(scope), scope["method"], status, seconds, state.get("problem"))
+
+
+def _log(scope: Scope, status: int, until_end: float) -> None:
+    state, route = scope.get("state", {}), _template(scope)
+    if route in _QUIET or not log.isEnabledFor(logging.INFO):
+        return
+    # Without the query, in which somebody may have put a key; and quoted, so that one request is one line.
+    path = quote(scope["path"], safe="/:@!$&'()*+,;=~-._")
+    fields = {
+        "method": scope["method"],
+        "path": path,
+        "route": route,
+        "status": status,
+        "seconds": round(until_end, 6),
+        "client": (scope.get("client") or ("-",))[0],
+        "request_id": state.get("request_id"),
+        "job_id": state.get("job_id", scope.get("path_params", {}).get("job_id")),
+        "code": state.get("problem"),
+    }
+    log.info(
+        '%s "%s %s" %d in %.1f ms',
+        fields["client"],
+        scope["method"],
+        path,
+        status,
+        1000 * until_end,
+        extra={name: value for name, value in fields.items() if value is not None},
+    )
 
 
 def _template(scope: Scope) -> str:

@@ -25,13 +25,20 @@ class HeadRequests:
             await self._app(scope, receive, send)
             return
 
+        inner = {**scope, "method": "GET", _MARK: True}
+
+        def tell() -> None:
+            """What the router found, for those outside who want to know."""
+            scope.update({name: inner[name] for name in ("route", "path_params") if name in inner})
+
         async def without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
+            if message["type"] == "http.response.start":
+                tell()
+            elif message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        inner = {**scope, "method": "GET", _MARK: True}
         try:
             await self._app(inner, receive, without_body)
-        finally:  # what the router found, for those outside who want to know
-            scope.update({name: inner[name] for name in ("route", "path_params") if name in inner})
+        finally:  # where there was no answer
+            tell()
