@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,7 +10,8 @@ from typing import Self, TypeVar
 import httpx
 
 from app.client.core import Answer, Call, Core, Lost, Operation, Pause, Retries, server_url
-from app.client.events import Done, EventDecoder, JobEvent
+from app.client.events import Done, JobEvent
+from app.client.watching import Watching
 from app.schemas import Image, Job, JobPage, JobStatus, ModelDescription
 from worker.protocol import SamplerName
 
@@ -94,33 +94,24 @@ class AsyncClient:
 
     async def events(self, job_id: str, last_event_id: str | None = None) -> AsyncIterator[JobEvent]:
         """The job as it happens, until it has ended. A stream that breaks off is taken up where it was."""
-        decoder = EventDecoder(last_event_id)
-        lost_since: float | None = None
+        watching = Watching(self._core, job_id, last_event_id)
         while True:
-            call = self._core.watch_call(job_id, decoder.last_event_id)
-            decoder.begin()
+            call = watching.call()
             reason = "the stream ended"
             try:
                 async with self._http.stream(call.method, call.path, headers=dict(call.headers)) as response:
                     if response.status_code == 204:
                         return
                     content = b"" if response.is_success else await response.aread()
-                    if self._core.stream_begins(call, response.status_code, response.headers, content):
+                    if watching.begins(call, response.status_code, response.headers, content):
                         async for line in response.aiter_lines():
-                            lost_since = None
-                            if (event := decoder.feed(line)) is not None:
+                            if (event := watching.feed(line)) is not None:
                                 yield event
                                 if isinstance(event, Done):
                                     return
-                    else:
-                        reason = f"it answers {response.status_code}"
             except httpx.HTTPError as error:
                 reason = str(error) or type(error).__name__
-            # From the break on: a silence, or an event that is held for long, is no outage yet. A line ends it.
-            lost_since = time.monotonic() if lost_since is None else lost_since
-            if time.monotonic() - lost_since >= self._core.retries.restart:
-                raise self._core.lost(reason)
-            await asyncio.sleep(decoder.retry_seconds)
+            await asyncio.sleep(watching.pause(reason))
 
     async def image(self, image: Image) -> bytes:
         """The PNG of a finished image, its checksum compared."""

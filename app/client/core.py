@@ -213,19 +213,25 @@ class Core:
         headers = {"Accept": "text/event-stream"}
         return Call("GET", f"{_job_path(job_id)}/events", headers=headers | _last(last_event_id))
 
-    def stream_begins(self, call: Call, status: int, headers: Mapping[str, str], content: bytes) -> bool:
+    def stream_begins(self, call: Call, answer: Answer) -> bool:
         """Whether a stream of events begins; False while the server is away. Raises ClientError for other answers."""
-        answer = Answer(status, headers, content)
-        if status == 503 or _is_proxys_own(answer):
+        if answer.status == 503 or _is_proxys_own(answer):
             return False
         self._check(call, answer)
-        if not headers.get("content-type", "").startswith("text/event-stream"):
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             raise self._foreign(call, answer)
         return True
 
     def lost(self, reason: str) -> UnreachableError:
         """The error for a server that does not answer."""
         return UnreachableError("unreachable", f"{self.base_url} cannot be reached ({reason}). Is it running?")
+
+    def refused(self, answer: Answer) -> ClientError:
+        """The error for a server that is away by its own word, or by that of a proxy."""
+        problem = _problem(answer)
+        if problem is None:
+            return self.lost(f"it answers {answer.status}")
+        return error_of(problem, answer.status, retry_after(answer.headers))
 
     # --- sending and reading ---
 

@@ -20,6 +20,7 @@ from app.client import (
     NotBouquetError,
     Retries,
     Status,
+    UnavailableError,
     UnreachableError,
 )
 from app.schemas import Job
@@ -87,7 +88,7 @@ def garden(monkeypatch: pytest.MonkeyPatch) -> Garden:
         clock.sleep(seconds)
 
     monkeypatch.setattr("app.client.sync.time", clock)
-    monkeypatch.setattr("app.client.aio.time", clock)
+    monkeypatch.setattr("app.client.watching.time", clock)
     monkeypatch.setattr("app.client.aio.asyncio", types.SimpleNamespace(sleep=sleep))
     for kind in ("Client", "AsyncClient"):
         within = functools.partial(getattr(httpx, kind), transport=httpx.MockTransport(garden))
@@ -194,6 +195,16 @@ def test_what_a_proxy_says_of_a_server_that_is_away_is_waited_out(garden: Garden
     with pytest.raises(UnreachableError, match=f"it answers {status}"):
         watch()
     assert garden.clock.now - began == pytest.approx(30)
+
+
+def test_what_a_server_says_that_lacks_something_is_waited_out_and_told(garden: Garden, watch: Watch) -> None:
+    garden.streams(RUNNING)
+    garden.answers(503, problem(503, "queue-unavailable").content)
+    began = garden.clock.now
+    with pytest.raises(UnavailableError) as told:
+        watch()
+    assert (told.value.code, told.value.status) == ("queue-unavailable", 503)
+    assert garden.clock.now - began == pytest.approx(30, abs=1)
 
 
 def test_what_no_waiting_mends_is_told_at_once(garden: Garden, watch: Watch) -> None:
