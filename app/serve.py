@@ -24,7 +24,7 @@ from app.valkey import EmbeddedValkey, ValkeyError
 
 API_GRACE_SECONDS = 10.0
 VALKEY_GRACE_SECONDS = 15.0
-_DRAIN_MARGIN_SECONDS = 5.0  # for a worker to give its jobs back once its drain limit is over
+_DRAIN_MARGIN_SECONDS = 10.0  # for a worker to give its jobs back once its drain limit is over
 _UNUSABLE = 2  # a part's exit code for settings or a bundle that cannot be used: starting it again cannot help
 _SHORTEST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import ssl
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,12 +17,11 @@ process's time: six seconds for two hundred readers, which come one after the ot
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """An event; `id` is its own, None if it has none. `at` is when it arrived, on `time.monotonic`."""
+    """An event; `id` is its own, None if it has none."""
 
     name: str
     data: Any
     id: str | None
-    at: float = dataclasses.field(default=0.0, compare=False)
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
@@ -32,9 +30,7 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
     for line in lines:
         if line == "":
             if "data" in fields:
-                yield Event(
-                    fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"), time.monotonic()
-                )
+                yield Event(fields.get("event", "message"), json.loads(fields["data"]), fields.get("id"))
             fields = {}
         elif not line.startswith(":"):
             name, _, value = line.partition(":")

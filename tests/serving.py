@@ -88,7 +88,7 @@ class Serve:
 
     def wait_until_live(self) -> str:
         """Return the URL once the API answers."""
-        return self.wait_for(r"the API answers at (http://\S+)").group(1)
+        return self.wait_for(r"the API answers at (http://\S+)", START_SECONDS).group(1)
 
     def wait_until_ready(self) -> str:
         """Return the URL once a worker is warmed up."""
@@ -105,7 +105,13 @@ class Serve:
     def end(self, number: signal.Signals = signal.SIGINT, seconds: float = 60.0) -> int:
         """Signal the supervisor and return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(seconds)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """Return the supervisor's exit code once it has ended by itself and all that it said is there to be read."""
+        code = self.process.wait(seconds)
+        self._reader.join()
+        return code
 
     def assert_nothing_left(self) -> None:
         """No process of any part is left, nor one that such a process started."""

@@ -230,7 +230,8 @@ class BatchWorker(BaseWorker):
     def run_maintenance_tasks(self) -> None:
         """Recovers jobs of workers that died; not soon after trouble with Redis: all have to renew their leases."""
         silent = time.time() - self._beat_at  # not the monotonic clock, which stops when the machine sleeps
-        if silent > self._settings.lease_seconds - self._settings.beat_seconds:
+        # RQ counts in whole seconds: a lease may live for one less than it was given.
+        if silent > self._settings.lease_seconds - max(self._settings.beat_seconds, 1.0):
             # We or the queue were stopped, with no error to tell of it. That long, and leases of the living lapse.
             self._trouble.distrust_leases()
         if not self._trouble.trusts_leases:

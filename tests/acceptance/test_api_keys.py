@@ -33,7 +33,7 @@ def locked_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def locked(locked_service: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=locked_service) as client:
+    with httpx.Client(base_url=locked_service, timeout=60.0) as client:
         yield client
 
 
@@ -120,7 +120,7 @@ def test_public_images_are_open_and_nothing_else(tmp_path_factory: pytest.TempPa
     settings = {"BOUQUET_API_KEYS": KEY, "BOUQUET_PUBLIC_IMAGES": "true"}
     with (
         Serve(home_with_an_image(tmp_path_factory.mktemp("public")), "--workers", "0", env=settings) as serve,
-        httpx.Client(base_url=serve.wait_until_live()) as client,
+        httpx.Client(base_url=serve.wait_until_live(), timeout=60.0) as client,
     ):
         assert client.get(IMAGE).headers["cache-control"] == "public, max-age=31536000, immutable"
         problem_of(client.get("/images/0123456789ab-8-20.png"), 404, "image-not-found")

@@ -29,7 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 60_000  # milliseconds; half of what a test may take
+PATIENCE = 120_000  # milliseconds; less than half of what a test may take
 
 
 def chromium() -> str | None:

@@ -177,7 +177,7 @@ def test_between_two_requests_a_connection_may_wait_for_longer_than_for_a_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that whoever keeps connections, as proxies do, is the first to let one go, and no request meets its end."""
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
 
     async def scenario() -> None:
         async with serving(greet) as address:
@@ -207,7 +207,7 @@ def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_in_a_crowd_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
     monkeypatch.setattr(http_protocol, "file_limit", lambda: 2)
 
     async def scenario() -> None:
@@ -225,7 +225,7 @@ def test_in_a_crowd_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_rest_of_a_request_that_was_answered_is_waited_for_like_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 1.0)
 
     async def scenario() -> None:
         async with serving(greet) as address:

@@ -155,7 +155,7 @@ def test_one_that_does_not_answer_says_so_and_what_to_check(proxy: FaultyProxy, 
 def test_one_that_hangs_is_not_waited_for(s3: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from worker import s3_store
 
-    monkeypatch.setattr(s3_store, "_READ_SECONDS", 0.2)
+    monkeypatch.setattr(s3_store, "_READ_SECONDS", 0.5)
     store = open_store(f"s3://{BUCKET}/{prefix}")
     s3.freeze()
     try:
@@ -163,6 +163,7 @@ def test_one_that_hangs_is_not_waited_for(s3: S3Server, prefix: str, monkeypatch
             store.get(NAME)
     finally:
         s3.thaw()
+    assert s3.get(f"{prefix}/{KEY}") is None  # waits until what has piled up is answered
     assert store.get(NAME) is None
 
 

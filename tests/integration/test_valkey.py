@@ -143,7 +143,7 @@ os._exit(0)
 def test_an_orphan_of_an_earlier_run_is_ended_and_its_data_kept(
     home: Path, start: Callable[[Path], Running], stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valkey, "_ORPHAN_GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(valkey, "_ORPHAN_GRACE_SECONDS", 5.0)
     orphan = int(subprocess.check_output([sys.executable, "-c", ORPHAN, home], cwd=ROOT))
     try:
         with redis.Redis.from_url(valkey.socket_url(home)) as client:

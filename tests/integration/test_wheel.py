@@ -29,7 +29,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         str(wheels),
         ".",
     ]
-    subprocess.run([sys.executable, "-m", *command], cwd=checkout, check=True, timeout=100)
+    subprocess.run([sys.executable, "-m", *command], cwd=checkout, check=True, timeout=250)
     (wheel,) = wheels.glob("bouquet-*.whl")
     return set(zipfile.ZipFile(wheel).namelist())
 

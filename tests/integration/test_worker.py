@@ -66,7 +66,7 @@ class House:
 
     def start_worker(self, name: str) -> WorkerProcess:
         worker = WorkerProcess.start(name, self.folder / f"{name}.log", self.environment)
-        poll(lambda: worker.is_ready(self.client), f"{name} is ready", 90)
+        poll(lambda: worker.is_ready(self.client), f"{name} is ready", 180)
         return worker
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ def test_rqs_own_books_are_right(client: redis.Redis, jobs: Jobs, house: House) 
 
 
 def test_rq_info_shows_the_worker_and_what_it_runs(house: House, client: redis.Redis, jobs: Jobs) -> None:
-    job = jobs.post(1000, 5150, 8)
+    job = jobs.post(1000, 5150, 64)
     jobs.until(job, "started")
     command = [sys.executable, "-m", "rq.cli", "info", "--url", house.valkey.url, "--raw"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
@@ -290,7 +290,7 @@ def test_pickled_and_garbled_jobs_are_refused(house: House, client: redis.Redis,
     poll(lambda: score(client, FailedJobRegistry, torn) is not None, "the torn job has failed")
     assert client.hget(torn.key, "status") == b"failed"
     assert 0 < client.ttl(torn.key) <= FAILURE_TTL
-    assert client.llen(f"rq:queue:{QUEUE_NAME}:intermediate") == 0
+    poll(lambda: client.llen(f"rq:queue:{QUEUE_NAME}:intermediate") == 0, "nothing is left on the way")
     jobs.finish([jobs.post(3, 4)])
     assert house.worker.is_running
 

@@ -256,7 +256,8 @@ def test_nothing_is_lost_or_done_twice_while_the_queue_is_away_for_long(
     start_light_worker: StartWorker, hold: Path, jobs: Jobs, client: redis.Redis, valkey: ValkeyServer, how: str
 ) -> None:
     """Away beyond two leases; meanwhile jobs that run come to their end, and can be booked only afterwards."""
-    workers = [start_light_worker("--hold", str(hold), jobs_held=2, lease_seconds=2) for _ in range(2)]
+    options = {"jobs_held": 2, "lease_seconds": 3, "beat_seconds": 1}
+    workers = [start_light_worker("--hold", str(hold), **options) for _ in range(2)]
     running = begin(jobs, client, 4)
     waiting = [jobs.post(20, 10_000 + number) for number in range(6)]
     lapses = leases(client)

@@ -46,7 +46,7 @@ def statuses(events: list[JobEvent]) -> list[str]:
 
 
 def test_a_job_from_its_request_to_its_pictures(url: str, start_light_worker: StartWorker) -> None:
-    start_light_worker("--step-seconds", "0.02")
+    start_light_worker("--step-seconds", "0.1")
     with Client(url) as client:
         assert client.is_ready()
         assert client.model().revision == REVISION
@@ -212,7 +212,9 @@ def test_whoever_interrupts_a_run_wants_the_rest_no_more(
     hold = tmp_path / "hold"
     hold.touch()
     start_light_worker("--hold", str(hold))
-    run = subprocess.Popen([sys.executable, "-m", "app", *command(url, tmp_path / "flowers")], cwd=ROOT)
+    # Of one step: all find room in the queue, so that none is being asked for when it is interrupted.
+    few = command(url, tmp_path / "flowers", "--steps", "1")
+    run = subprocess.Popen([sys.executable, "-m", "app", *few], cwd=ROOT)
 
     def statuses() -> set[str]:
         return {job["status"] for job in front_end.api.get("/jobs").json()["jobs"]}
