@@ -108,7 +108,7 @@ class Serve:
         return self.wait(seconds)
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Return the supervisor's exit code once it has ended by itself and all that it said is there to be read."""
+        """Return the supervisor's exit code once it has ended and all that it said is there to be read."""
         code = self.process.wait(seconds)
         self._reader.join()
         return code

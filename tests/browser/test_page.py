@@ -466,13 +466,8 @@ def test_a_slider_walks_through_the_growth_of_a_flower(page: Page, service: str)
         new MutationObserver(note).observe(button, {attributeFilter: ["aria-label"]});
     }""")
     page.get_by_role("button", name="Watch it grow").click()
-    labels: list[str] = []
-
-    def has_stopped() -> bool:
-        labels[:] = page.evaluate("window.labels")
-        return "Pause" in labels and labels[-1] == "Watch it grow"
-
-    poll(has_stopped, "it stops at the end", 60)
+    has_stopped = "window.labels.includes('Pause') && window.labels.at(-1) === 'Watch it grow'"
+    poll(lambda: page.evaluate(has_stopped), "it stops at the end", 60)
     assert page.locator("#growth-words").inner_text() == "in bloom"
 
 

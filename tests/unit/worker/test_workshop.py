@@ -249,7 +249,7 @@ def test_an_image_made_elsewhere_is_left_alone_until_it_is_to_be_made_here(bench
     made = bench(benches)
     there, here = ImageKey(7, 5), ImageKey(8, 5)
     made.workshop.enter("both", GenerationRequest(5, 7, 2), {there})
-    poll(lambda: not made.turn() and made.workshop.progress()["both"] == Progress(5, 1), "the other image is made")
+    poll(lambda: not made.turn() and made.workshop.progress() == {"both": Progress(5, 1)}, "the other image is made")
     assert made.store.puts == [image_name("abababababab", 8, 5)]
     assert made.workshop.made_elsewhere() == {there}
     assert made.workshop.remaining_image_steps("both") == 5
