@@ -630,6 +630,16 @@ def test_a_kind_can_be_chosen_of_those_that_the_model_knows(page: Page, service:
     page.get_by_role("button", name=f"Enlarge Seed 1604{KIND}", exact=True).wait_for()
 
 
+def test_a_kind_of_the_address_that_the_model_does_not_know_is_told(visit: Visit, page: Page) -> None:
+    visit.go("/?seed=1920&steps=3&count=1&kind=knid+0")
+    page.get_by_text("Grown by tiny, 16 × 16 pixels").wait_for()
+    assert page.locator("#kind option").all_inner_texts() == ["Any", "kind 0", "knid 0"]
+    page.click("#make")
+    page.locator("#kind-help").get_by_text("kind 0").wait_for()  # the one that it looks like
+    assert page.locator("#kind").get_attribute("aria-invalid") == "true"
+    make_and_wait(page, seed=1920, steps=3, count=1, kind="kind 0")
+
+
 def test_a_flower_of_a_chosen_kind_is_morphed_within_it(page: Page) -> None:
     make_and_wait(page, seed=1700, steps=4, count=1, kind="kind 0")
     make_and_wait(page, seed=1701, steps=4, count=1, kind="")

@@ -14,7 +14,7 @@ const helps = Object.fromEntries(
   [...Object.keys(FIELDS), "sampler", "kind"].map((name) => [name, field(`${name}-help`).textContent]),
 );
 
-let areKindsKnown = false; // until then one that is wished for is taken at its word: the server checks it
+let knownKinds = [];
 
 export class WishError extends Error {}
 
@@ -63,17 +63,17 @@ const offers = (name, wanted) => [...field(name).options].some(({ value }) => va
 
 // Lets one of the model's kinds be chosen; without any there is nothing to choose.
 export function offerKinds(kinds) {
-  areKindsKnown = true;
-  drawKinds(kinds);
+  knownKinds = kinds;
+  drawKinds(field("kind").value);
 }
 
-function drawKinds(kinds) {
-  const { value: chosen } = field("kind");
+// One that is wished for is among them, known or not: what is wrong with it the server says.
+function drawKinds(chosen) {
   const words = new Intl.Collator("en");
-  const choices = [...new Set(kinds)].toSorted(words.compare).map((kind) => new Option(kind, kind));
-  field("kind").replaceChildren(new Option("Any", ""), ...choices);
+  const kinds = [...new Set([...knownKinds, ...(chosen ? [chosen] : [])])].toSorted(words.compare);
+  field("kind").replaceChildren(new Option("Any", ""), ...kinds.map((kind) => new Option(kind, kind)));
   field("kind-field").hidden = kinds.length === 0;
-  if (offers("kind", chosen)) field("kind").value = chosen;
+  field("kind").value = chosen;
 }
 
 export function writeWish({ seed, steps, count, sampler, kind }) {
@@ -81,10 +81,7 @@ export function writeWish({ seed, steps, count, sampler, kind }) {
     field("sampler").value = sampler;
     steps ??= ENOUGH_STEPS[sampler];
   }
-  if (kind !== undefined) {
-    if (kind && !areKindsKnown) drawKinds([kind]);
-    if (offers("kind", kind ?? "")) field("kind").value = kind ?? "";
-  }
+  if (kind !== undefined) drawKinds(kind ?? "");
   if (seed !== undefined) field("seed").value = seed ?? "";
   for (const [name, value] of Object.entries({ steps, count })) {
     if (value === undefined) continue;
