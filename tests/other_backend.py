@@ -11,19 +11,19 @@ ROOT = Path(__file__).parents[1]
 OTHER = "jax" if keras.backend.backend() == "tensorflow" else "tensorflow"
 
 
-def run_on_the_other_backend(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run_on_the_other_backend(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": OTHER},
+        env={**os.environ, "KERAS_BACKEND": OTHER, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def assert_tests_pass_there(*arguments: str) -> None:
+def assert_tests_pass_there(*arguments: str, **variables: str) -> None:
     """Run pytest there; at least one test must have passed and none failed."""
-    run = run_on_the_other_backend("-m", "pytest", "-q", *arguments)
+    run = run_on_the_other_backend("-m", "pytest", "-q", *arguments, **variables)
     assert run.returncode == 0, run.stdout[-5000:]
     assert " passed" in run.stdout
