@@ -59,8 +59,6 @@ function clearMarks() {
   }
 }
 
-const offers = (name, wanted) => [...field(name).options].some(({ value }) => value === wanted);
-
 // Lets one of the model's kinds be chosen; without any there is nothing to choose.
 export function offerKinds(kinds) {
   knownKinds = kinds;
@@ -70,14 +68,14 @@ export function offerKinds(kinds) {
 // One that is wished for is among them, known or not: what is wrong with it the server says.
 function drawKinds(chosen) {
   const words = new Intl.Collator("en");
-  const kinds = [...new Set([...knownKinds, ...(chosen ? [chosen] : [])])].toSorted(words.compare);
+  const kinds = [...new Set([...knownKinds, chosen])].filter(Boolean).toSorted(words.compare);
   field("kind").replaceChildren(new Option("Any", ""), ...kinds.map((kind) => new Option(kind, kind)));
   field("kind-field").hidden = kinds.length === 0;
   field("kind").value = chosen;
 }
 
 export function writeWish({ seed, steps, count, sampler, kind }) {
-  if (offers("sampler", sampler)) {
+  if (Object.hasOwn(ENOUGH_STEPS, sampler)) {
     field("sampler").value = sampler;
     steps ??= ENOUGH_STEPS[sampler];
   }
