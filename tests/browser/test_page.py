@@ -600,6 +600,17 @@ def test_an_address_may_name_steps_or_a_sampler_alone(visit: Visit, address: str
     assert page.locator("#sampler").input_value() == sampler
 
 
+def test_a_sampler_of_the_address_that_there_is_none_of_is_told(visit: Visit) -> None:
+    page = visit.go("/?seed=1930&count=1&sampler=dimm")
+    assert page.locator("#sampler option").all_inner_texts() == ["Multistep", "DDIM", "dimm"]
+    page.click("#make")
+    page.locator("#sampler-help").get_by_text("'ddim' or 'multistep'").wait_for()
+    assert page.locator("#sampler").get_attribute("aria-invalid") == "true"
+    page.select_option("#sampler", "ddim")
+    assert page.locator("#steps").input_value() == "20"
+    make_and_wait(page, seed=1930, steps=3, count=1)
+
+
 def test_another_sampler_brings_its_number_of_steps_unless_one_was_chosen(page: Page) -> None:
     for sampler, steps in (("ddim", "20"), ("multistep", "8")):
         page.select_option("#sampler", sampler)

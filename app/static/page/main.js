@@ -147,7 +147,7 @@ for (const kept of memory.beds().reverse()) {
 // A wish may come with the address: /?seed=7&steps=20&count=4&sampler=multistep&kind=sunflower
 const { seed, steps, count, sampler, kind } = Object.fromEntries(new URLSearchParams(location.search));
 // Steps without a sampler are those of DDIM, as in a request to the API.
-writeWish({ seed, steps, count, sampler: sampler ?? (steps && "ddim"), kind });
+writeWish({ seed, steps, count, sampler: sampler || (steps && "ddim"), kind });
 
 const tellNoModel = ({ code, title = "The model is not known" }) => {
   byId("about").textContent = code === "not-ready" ? "No worker has told its model yet" : title;

@@ -7,7 +7,7 @@ const FIELDS = {
 };
 
 // Of each sampler: so many that twice as many make no better flower.
-const ENOUGH_STEPS = { multistep: 8, ddim: 20 };
+const ENOUGH_STEPS = new Map([["multistep", 8], ["ddim", 20]]);
 
 const field = (name) => document.getElementById(name);
 const helps = Object.fromEntries(
@@ -74,10 +74,17 @@ function drawKinds(chosen) {
   field("kind").value = chosen;
 }
 
+// One that there is none of is put among them: what is wrong with it the server says.
+function chooseSampler(sampler) {
+  const samplers = field("sampler");
+  if (![...samplers.options].some(({ value }) => value === sampler)) samplers.add(new Option(sampler));
+  samplers.value = sampler;
+}
+
 export function writeWish({ seed, steps, count, sampler, kind }) {
-  if (Object.hasOwn(ENOUGH_STEPS, sampler)) {
-    field("sampler").value = sampler;
-    steps ??= ENOUGH_STEPS[sampler];
+  if (sampler) {
+    chooseSampler(sampler);
+    steps ??= ENOUGH_STEPS.get(sampler);
   }
   if (kind !== undefined) drawKinds(kind ?? "");
   if (seed !== undefined) field("seed").value = seed ?? "";
@@ -97,7 +104,7 @@ for (const name of ["steps", "count"]) {
 // Another sampler needs another number of steps, unless one was chosen.
 field("sampler").addEventListener("change", () => {
   const { value: sampler } = field("sampler");
-  if (Object.values(ENOUGH_STEPS).includes(Number(field("steps").value))) writeWish({ sampler });
+  if ([...ENOUGH_STEPS.values()].includes(Number(field("steps").value))) writeWish({ sampler });
 });
 
 export function drawSeed() {
