@@ -24,7 +24,7 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import as_text, now
+from rq.utils import now
 from rq.worker import BaseWorker, WorkerStatus
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
@@ -274,12 +274,12 @@ class BatchWorker(BaseWorker):
                     self.run_maintenance_tasks()
                 source, target = self._queue.key, self._queue.intermediate_queue_key
                 if timeout is None:
-                    job_id = self.connection.lmove(source, target)
+                    entry = self.connection.lmove(source, target)
                 else:
-                    job_id = self.connection.blmove(source, target, 1)
-                if job_id is not None:
-                    if jobs := rq_internals.fetch_taken(self, self._queue, [as_text(job_id)]):
-                        return jobs[0], self._queue
+                    entry = self.connection.blmove(source, target, 1)
+                if entry is not None:
+                    if (job := rq_internals.fetch_taken(self, self._queue, cast(bytes, entry))) is not None:
+                        return job, self._queue
                     continue
             except redis.RedisError as error:  # also a queue that is full, or a replica by now
                 self._trouble.note(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, cast
 
 from rq.intermediate_queue import IntermediateQueue
 from rq.queue import Queue
@@ -39,6 +39,21 @@ class PatientIntermediateQueue(IntermediateQueue):
 
     patience = STRANDED_SECONDS
 
+    def get_job_ids(self) -> list[str]:
+        """As RQ's, but what is no text, and so no job's id, is thrown away: RQ would raise, for every worker."""
+        job_ids = []
+        for entry in cast("list[bytes]", self.connection.lrange(self.key, 0, -1)):
+            try:
+                job_ids.append(entry.decode())
+            except UnicodeDecodeError:
+                log.warning("%r between queue and start is no id; it is thrown away", entry)
+                self.drop(entry)
+        return job_ids
+
+    def drop(self, entry: bytes) -> None:
+        """As `remove`, but also what is no text."""
+        self.connection.lrem(self.key, 1, cast(str, entry))  # bytes will do, whatever redis-py's types say
+
     def cleanup(self, worker: BaseWorker, queue: Queue) -> None:
         """Puts back what has been here beyond our patience: its worker died, or is stopped and will find it gone."""
         for job_id in self.get_job_ids():
@@ -60,7 +75,7 @@ class GenerationQueue(Queue):
     """Seconds that a job may be between queue and start."""
 
     @property
-    def intermediate_queue(self) -> IntermediateQueue:
+    def intermediate_queue(self) -> PatientIntermediateQueue:
         jobs = PatientIntermediateQueue(self.key, connection=self.connection)
         jobs.patience = self.patience
         return jobs

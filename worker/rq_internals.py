@@ -17,7 +17,7 @@ import logging
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import redis
@@ -57,25 +57,23 @@ def take(worker: BaseWorker, queue: GenerationQueue, limit: int, among: int = 1)
     script = worker.connection.register_script(TAKE)
     keys = [queue.key, queue.intermediate_queue_key]
     taken = script(keys, [limit, among, GenerationJob.redis_job_namespace_prefix])
-    found = ((as_text(job_id), dict(zip(fields[::2], fields[1::2], strict=True))) for job_id, fields in taken)
+    found = ((entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in taken)
     return _read(worker, queue, found)
 
 
-def fetch_taken(worker: BaseWorker, queue: GenerationQueue, job_ids: Sequence[str]) -> list[GenerationJob]:
-    """The jobs of ids in the intermediate list. Those that are gone are dropped; those that no one can read, failed."""
-    if not job_ids:
-        return []
-    with worker.connection.pipeline(transaction=False) as pipeline:
-        for job_id in job_ids:
-            pipeline.hgetall(GenerationJob.key_for(job_id))
-        return _read(worker, queue, zip(job_ids, pipeline.execute(), strict=True))
+def fetch_taken(worker: BaseWorker, queue: GenerationQueue, entry: bytes) -> GenerationJob | None:
+    """The job of an id in the intermediate list. One that is gone is dropped; one that no one can read, failed."""
+    fields = worker.connection.hgetall(GenerationJob.redis_job_namespace_prefix.encode() + entry)
+    jobs = _read(worker, queue, [(entry, cast("dict[bytes, bytes]", fields))])
+    return jobs[0] if jobs else None
 
 
 def _read(
-    worker: BaseWorker, queue: GenerationQueue, found: Iterable[tuple[str, Mapping[bytes, bytes]]]
+    worker: BaseWorker, queue: GenerationQueue, found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]
 ) -> list[GenerationJob]:
     jobs = []
-    for job_id, fields in found:
+    for entry, fields in found:
+        job_id = entry.decode(errors="replace")  # what is no text is not an id to RQ either
         try:
             job = GenerationJob(job_id, connection=worker.connection, serializer=worker.serializer)
             if fields:
@@ -86,7 +84,7 @@ def _read(
         except Exception:  # whatever a garbled hash makes RQ raise
             log.exception("job %s cannot be read; it is failed", job_id)
             _bury(worker, queue, job_id)
-        queue.intermediate_queue.remove(job_id)
+        queue.intermediate_queue.drop(entry)
     return jobs
 
 

@@ -77,7 +77,7 @@ def install(order: Path) -> None:
 
         setattr(owner, name, breaking)
 
-    before(rq_internals, "fetch_taken", "taken", argument=2)
+    before(rq_internals, "fetch_taken", "taken")
     after(rq_internals, "take", "taken")
     before(rq_internals, "start", "unstarted", argument=2)
     after(rq_internals, "start", "started")

@@ -99,8 +99,10 @@ class Clock:
 
 def rq_takes(worker: BatchWorker, client: redis.Redis) -> Job:
     queue = queue_of(worker)
-    job_id = cast(bytes, client.lmove(queue.key, queue.intermediate_queue_key)).decode()
-    return rq_internals.fetch_taken(worker, queue, [job_id])[0]
+    entry = cast(bytes, client.lmove(queue.key, queue.intermediate_queue_key))
+    job = rq_internals.fetch_taken(worker, queue, entry)
+    assert job is not None
+    return job
 
 
 def rq_starts(worker: BatchWorker, job: Job) -> Execution:

@@ -295,6 +295,20 @@ def test_pickled_and_garbled_jobs_are_refused(house: House, client: redis.Redis,
     assert house.worker.is_running
 
 
+@pytest.mark.parametrize("key", [f"rq:queue:{QUEUE_NAME}", f"rq:queue:{QUEUE_NAME}:intermediate"])
+def test_an_entry_that_is_no_text_is_thrown_away(house: House, client: redis.Redis, jobs: Jobs, key: str) -> None:
+    """Into a worker that waits, into one at work, and left behind by one that died."""
+    client.rpush(key, b"\xff\xfe")
+    poll(lambda: client.llen(key) == 0, "the one that waits throws it away")
+    long = jobs.post(1000, 1_234_567)
+    jobs.until(long, "started")
+    client.rpush(key, b"\xff\xfd")
+    good = jobs.post(3, 5)
+    jobs.finish([good, long])
+    poll(lambda: client.llen(f"rq:queue:{QUEUE_NAME}:intermediate") == 0, "nothing is left on the way")
+    assert house.worker.is_running
+
+
 def test_the_same_image_wanted_twice_at_once_is_stored_once(house: House, jobs: Jobs) -> None:
     results = jobs.finish([jobs.post(40, 777_777, 3) for _ in range(6)])
     assert len({result.images for result in results}) == 1
