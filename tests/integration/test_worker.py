@@ -295,12 +295,16 @@ def test_pickled_and_garbled_jobs_are_refused(house: House, client: redis.Redis,
     assert house.worker.is_running
 
 
-@pytest.mark.parametrize("key", [f"rq:queue:{QUEUE_NAME}", f"rq:queue:{QUEUE_NAME}:intermediate"])
-def test_an_entry_that_is_no_text_is_thrown_away(house: House, client: redis.Redis, jobs: Jobs, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "seed"), [(f"rq:queue:{QUEUE_NAME}", 1_234_567), (f"rq:queue:{QUEUE_NAME}:intermediate", 1_234_568)]
+)
+def test_an_entry_that_is_no_text_is_thrown_away(
+    house: House, client: redis.Redis, jobs: Jobs, key: str, seed: int
+) -> None:
     """Into a worker that waits, into one at work, and left behind by one that died."""
     client.rpush(key, b"\xff\xfe")
     poll(lambda: client.llen(key) == 0, "the one that waits throws it away")
-    long = jobs.post(1000, 1_234_567)
+    long = jobs.post(1000, seed)
     jobs.until(long, "started")
     client.rpush(key, b"\xff\xfd")
     good = jobs.post(3, 5)

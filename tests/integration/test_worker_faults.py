@@ -360,7 +360,8 @@ def test_an_idle_worker_waits_out_a_queue_that_refuses_to_write(
 
 def test_a_worker_that_meets_what_nobody_foresaw_does_not_end_as_if_in_order(light: Light, client: redis.Redis) -> None:
     worker = light.start()
-    client.lpush(QUEUE_KEY, b"\xff")  # which is the id of no job that was ever made
+    registry = StartedJobRegistry(QUEUE_NAME, connection=client)
+    client.zadd(registry.key, {"one:too:many": 1})  # which names no execution that was ever made
     assert worker.wait() == 70, worker.tail()
 
 
