@@ -47,12 +47,12 @@ class PatientIntermediateQueue(IntermediateQueue):
                 job_ids.append(entry.decode())
             except UnicodeDecodeError:
                 log.warning("%r between queue and start is no id; it is thrown away", entry)
-                self.drop(entry)
+                self.remove(entry)
         return job_ids
 
-    def drop(self, entry: bytes) -> None:
-        """As `remove`, but also what is no text."""
-        self.connection.lrem(self.key, 1, cast(str, entry))  # bytes will do, whatever redis-py's types say
+    def remove(self, job_id: str | bytes) -> None:
+        """As RQ's, which takes bytes as well but does not say so."""
+        super().remove(cast(str, job_id))
 
     def cleanup(self, worker: BaseWorker, queue: Queue) -> None:
         """Puts back what has been here beyond our patience: its worker died, or is stopped and will find it gone."""

@@ -84,7 +84,7 @@ def _read(
         except Exception:  # whatever a garbled hash makes RQ raise
             log.exception("job %s cannot be read; it is failed", job_id)
             _bury(worker, queue, job_id)
-        queue.intermediate_queue.drop(entry)
+        queue.intermediate_queue.remove(entry)
     return jobs
 
 
