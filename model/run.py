@@ -57,6 +57,7 @@ CHANGEABLE = frozenset(
         "learning_rate",
         "warmup_steps",
         "decay_share",
+        "ema_warmup",
         "precision",
         "sample_steps",
         "guidance",

@@ -74,6 +74,17 @@ def test_minutes_bring_the_learning_rate_down_unless_told_otherwise():
     assert resolved("--minutes", "5", "--preset", patch.preset).decay_share == patch.decay_share
 
 
+@pytest.mark.parametrize("shorter", [["--minutes", "5"], ["--epochs", "4"]])
+def test_the_average_of_a_shorter_run_forgets_its_first_weights_unless_told_otherwise(shorter):
+    assert resolved(*shorter).ema_warmup
+    assert not resolved(*shorter, "--no-ema-warmup").ema_warmup
+
+
+@pytest.mark.parametrize("epochs", [[], ["--epochs", str(PRESETS["flowers64"].epochs)]])
+def test_the_average_of_a_whole_run_is_the_preset_s(epochs):
+    assert not resolved(*epochs).ema_warmup
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
